@@ -1,0 +1,16 @@
+//! Dunnage, a self-hosted function platform.
+#![doc = include_str!("../README.md")]
+
+pub mod app;
+pub mod blobs;
+pub mod catalog;
+pub mod config;
+pub mod containers;
+pub mod db;
+pub mod deploy;
+pub mod http;
+pub mod invoke;
+pub mod limits;
+pub mod metrics;
+pub mod model;
+pub mod plugins;

@@ -1,0 +1,102 @@
+//! Every bound of the host in one place, its unit in the name. What an operator may change is in
+//! `config`; these hold whatever the configuration says.
+
+use std::time::Duration;
+
+pub const KIB: usize = 1024;
+pub const MIB: usize = 1024 * KIB;
+
+// Connections.
+pub const CONNECTIONS_MAX: usize = 4096;
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HEADER_BYTES_MAX: usize = 64 * KIB;
+pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+pub const JSON_BODY_BYTES_MAX: usize = 256 * KIB;
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+// Archives.
+pub const ARCHIVE_BYTES_MAX: u64 = 128 * MIB as u64;
+pub const UNPACKED_BYTES_MAX: u64 = 512 * MIB as u64;
+pub const ARCHIVE_FILES_MAX: usize = 20_000;
+pub const PATH_BYTES_MAX: usize = 1024;
+pub const PATH_DEPTH_MAX: usize = 32;
+pub const CONFIG_FIELD_BYTES_MAX: usize = 64 * KIB;
+pub const LABELS_MAX: usize = 64;
+pub const LABEL_BYTES_MAX: usize = 256;
+pub const ENVIRONMENT_MAX: usize = 128;
+pub const ENVIRONMENT_VALUE_BYTES_MAX: usize = 32 * KIB;
+pub const MARKER_TEXT_BYTES_MAX: u64 = 64 * KIB as u64;
+
+// Plans and builds.
+pub const DOCKERFILE_BYTES_MAX: usize = 64 * KIB;
+pub const PLAN_FILES_MAX: usize = 64;
+pub const PLAN_BYTES_MAX: usize = MIB;
+pub const BUILD_TIMEOUT: Duration = Duration::from_secs(600);
+pub const BUILD_MEMORY_BYTES: u64 = 1024 * MIB as u64;
+pub const BUILD_LOG_BYTES_MAX: usize = 256 * KIB;
+pub const BUILD_LOG_LINE_BYTES_MAX: usize = 4 * KIB;
+pub const BUILDS_CONCURRENT_MAX: usize = 2;
+
+// Invocations.
+pub const RESPONSE_BYTES_MAX: usize = 6 * MIB;
+pub const RESPONSE_HEADERS_MAX: usize = 64;
+pub const RESPONSE_HEADER_BYTES_MAX: usize = 8 * KIB;
+pub const INSTANCE_CONNECTIONS_MAX: usize = 8;
+/// From the container's start to its first `next`.
+pub const INSTANCE_INIT_TIMEOUT: Duration = Duration::from_secs(10);
+pub const INSTANCE_SCRATCH_BYTES: u64 = 16 * MIB as u64;
+pub const INSTANCE_PIDS_MAX: i64 = 64;
+/// Containers being created and started at once: more only makes each slower.
+pub const INSTANCE_STARTS_CONCURRENT_MAX: usize = 2;
+/// Calls that wait for a place, on the whole host.
+pub const INVOKE_WAITING_MAX: usize = 1_000;
+/// A call waits this long for a place before it is refused.
+pub const INVOKE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// A container is removed this long after its answer.
+pub const REMOVE_DELAY: Duration = Duration::from_millis(10);
+pub const LOG_BYTES_PER_CALL_MAX: usize = 64 * KIB;
+pub const LOG_LINE_BYTES_MAX: usize = 8 * KIB;
+pub const RECORD_QUEUE_MAX: usize = 10_000;
+pub const RECORD_BATCH_MAX: usize = 200;
+/// Rows of function_logs kept per function, and days that rows of invocations are kept.
+pub const LOG_ROWS_PER_FUNCTION_MAX: u64 = 10_000;
+pub const INVOCATIONS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+
+// Function limits that an operator or client may set.
+pub const MEMORY_MIB_MIN: u32 = 16;
+pub const MEMORY_MIB_MAX: u32 = 64 * 1024;
+pub const CPU_MILLIS_MIN: u32 = 10;
+pub const CPU_MILLIS_MAX: u32 = 64_000;
+pub const TIMEOUT_MS_MIN: u32 = 100;
+pub const TIMEOUT_MS_MAX: u32 = 15 * 60 * 1000;
+pub const CONCURRENCY_MAX: u32 = 1_000;
+
+// Plugins.
+pub const PLUGIN_BYTES_MAX: u64 = 64 * MIB as u64;
+pub const PLUGIN_SETTINGS_BYTES_MAX: usize = MIB;
+pub const PLUGIN_MEMORY_BYTES_MAX: usize = 128 * MIB;
+pub const PLUGIN_TICK: Duration = Duration::from_millis(5);
+pub const PLUGIN_CPU_MAX: Duration = Duration::from_millis(500);
+pub const PLUGIN_WALL_MAX: Duration = Duration::from_secs(1);
+pub const PLUGIN_HOSTCALL_FUEL: usize = MIB;
+pub const PLUGIN_LOG_LINES_MAX: usize = 100;
+pub const PLUGIN_LOG_BYTES_MAX: usize = 16 * KIB;
+pub const PLUGIN_FINDINGS_MAX: usize = 32;
+pub const PLUGIN_FINDING_TEXT_BYTES_MAX: usize = 1024;
+pub const PLUGINS_MAX: usize = 64;
+pub const PLUGIN_INSTANCES_MAX: u32 = 64;
+/// Over this a response's body is not passed to post-processors.
+pub const POST_PROCESS_BODY_BYTES_MAX: usize = 512 * KIB;
+
+// Storage.
+pub const S3_PART_BYTES: usize = 8 * MIB;
+pub const S3_ATTEMPTS: u32 = 4;
+pub const BLOB_KEY_BYTES_MAX: usize = 512;
+
+const _: () = assert!(
+    S3_PART_BYTES >= 5 * MIB,
+    "S3 refuses smaller parts but for the last"
+);
+const _: () = assert!(POST_PROCESS_BODY_BYTES_MAX < PLUGIN_HOSTCALL_FUEL);
+const _: () = assert!(ARCHIVE_BYTES_MAX <= UNPACKED_BYTES_MAX);

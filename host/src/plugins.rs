@@ -1,0 +1,207 @@
+//! Plugins: WebAssembly components of the operator, asked at three extension points.
+//!
+//! The only module that names wasmtime. A plugin's "no" is a [`Denied`]; a plugin's failure is a
+//! [`Failure`], and the two never look alike.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::metrics::Metrics;
+use crate::model::{Finding, FunctionRef, FunctionResponse, Limits, Plan, Principal, SourceFile};
+
+/// All plugins that the manifest names, loaded and tried.
+pub struct Plugins {}
+
+/// What every plugin call carries.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub id: Uuid,
+    /// Milliseconds since 1970: the only clock a plugin sees.
+    pub at: u64,
+    /// Facts the host adds, documented in `wit/README.md`: name and JSON text.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// A source tree that asks for a Dockerfile.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub function: FunctionRef,
+    pub language_version: Option<String>,
+    pub entrypoint: Option<String>,
+    pub files: Vec<SourceFile>,
+}
+
+/// A language that some plugin builds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Language {
+    pub name: String,
+    pub aliases: Vec<String>,
+    pub versions: Vec<String>,
+    /// File names that show the language is meant.
+    pub markers: Vec<String>,
+    /// The plugin that serves it.
+    pub plugin: String,
+}
+
+/// A deploy as admission policies see it.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    pub function: FunctionRef,
+    pub limits: Limits,
+    pub source_digest: String,
+    pub source_bytes: u64,
+    pub dockerfile: String,
+    pub environment: Vec<(String, String)>,
+    /// The version that is current now.
+    pub replaces: Option<u64>,
+}
+
+/// A call as admission policies see it; its body is not shown.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    pub function: FunctionRef,
+    pub limits: Limits,
+    pub method: String,
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body_bytes: Option<u64>,
+    pub remote: Option<String>,
+}
+
+/// Every policy agreed, or had nothing to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// As asked for, or tighter.
+    pub limits: Limits,
+    pub warnings: Vec<Finding>,
+}
+
+/// A policy said no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    pub plugin: String,
+    pub findings: Vec<Finding>,
+}
+
+/// A plugin itself failed: trap, timeout, memory, bad output. Never the caller's fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the plugin {plugin} failed at {point}: {reason}")]
+pub struct Failure {
+    pub plugin: String,
+    pub point: &'static str,
+    /// `trap`, `timeout`, `memory`, `bad-output`, `busy`, `error`.
+    pub class: &'static str,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReviewError {
+    #[error("the plugin {} denied it", .0.plugin)]
+    Denied(Denied),
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PlanError {
+    /// No plugin serves the language.
+    #[error("no plugin builds {0:?}")]
+    NoSuchLanguage(String),
+    /// The plugin refused the source, with what to fix.
+    #[error("the plugin {} refused the source", .0.plugin)]
+    Refused(Denied),
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+/// What becomes of a function's answer.
+#[derive(Clone, Debug)]
+pub enum Processed {
+    Response(FunctionResponse),
+    /// The caller gets 502 with these findings in its place.
+    Withheld(Denied),
+}
+
+/// For `GET /api/plugins` and the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginState {
+    pub name: String,
+    pub version: String,
+    pub summary: String,
+    /// sha-256 of the component, hex.
+    pub digest: String,
+    /// `dunnage:admission/on-deploy@0.1.0`, …
+    pub points: Vec<String>,
+}
+
+/// One plugin that could not be loaded: names it, what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("plugin {plugin}: {what}. {remedy}")]
+pub struct LoadError {
+    pub plugin: String,
+    /// Stable, kebab-case: `unreadable`, `core-module`, `import-refused`, …
+    pub code: &'static str,
+    pub what: String,
+    pub remedy: String,
+}
+
+impl Plugins {
+    /// Loads what the manifest names; `None` gives a host without plugins.
+    pub async fn load(
+        manifest: Option<&Path>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Plugins, LoadError> {
+        let _ = (manifest, metrics);
+        todo!()
+    }
+
+    pub fn states(&self) -> Vec<PluginState> {
+        todo!()
+    }
+
+    pub fn languages(&self) -> &[Language] {
+        todo!()
+    }
+
+    /// Asks the plugin that serves `source.function.language`.
+    pub async fn generate(&self, call: &Call, source: &Source) -> Result<Plan, PlanError> {
+        let _ = (call, source);
+        todo!()
+    }
+
+    /// Asks every on-deploy policy in the manifest's order.
+    pub async fn review_deploy(
+        &self,
+        call: &Call,
+        by: &Principal,
+        what: &Deployment,
+    ) -> Result<Admitted, ReviewError> {
+        let _ = (call, by, what);
+        todo!()
+    }
+
+    /// Asks every on-invoke policy in the manifest's order; `by` is none for a public function.
+    pub async fn review_invoke(
+        &self,
+        call: &Call,
+        by: Option<&Principal>,
+        what: &Invocation,
+    ) -> Result<Admitted, ReviewError> {
+        let _ = (call, by, what);
+        todo!()
+    }
+
+    /// Passes the answer through every post-processor in the manifest's order.
+    pub async fn post_process(
+        &self,
+        call: &Call,
+        function: &FunctionRef,
+        duration_us: u64,
+        response: FunctionResponse,
+    ) -> Result<Processed, Failure> {
+        let _ = (call, function, duration_us, response);
+        todo!()
+    }
+}
