@@ -8,5 +8,6 @@ mod deploy;
 mod http;
 mod invoke;
 mod plugins;
+mod stories;
 mod support;
 mod tidy;

@@ -9,6 +9,9 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
+pub mod local;
+pub mod s3;
+
 /// An object store in which a `put` is seen whole or not at all.
 #[async_trait]
 pub trait Blobs: Send + Sync {
@@ -72,6 +75,11 @@ impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// What every key of a function begins with.
+pub fn function_prefix(function: uuid::Uuid) -> String {
+    format!("functions/{function}/")
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -111,12 +111,7 @@ impl Default for Config {
 
 impl Default for Podman {
     fn default() -> Self {
-        Self {
-            socket: None,
-            registry: "localhost".to_owned(),
-            base_image: None,
-            build_network: false,
-        }
+        Self { socket: None, registry: "localhost".to_owned(), base_image: None, build_network: false }
     }
 }
 
@@ -170,11 +165,7 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() {
-            "(none)"
-        } else {
-            "(secret)"
-        })
+        f.write_str(if self.0.is_empty() { "(none)" } else { "(secret)" })
     }
 }
 
@@ -216,10 +207,7 @@ impl Config {
     /// The URL to connect to; SQLite in the data directory by default.
     pub fn database_url(&self) -> Secret {
         self.database_url.clone().unwrap_or_else(|| {
-            Secret::new(format!(
-                "sqlite://{}/dunnage.db?mode=rwc",
-                self.data_dir.display()
-            ))
+            Secret::new(format!("sqlite://{}/dunnage.db?mode=rwc", self.data_dir.display()))
         })
     }
 
@@ -228,9 +216,7 @@ impl Config {
         self.init.clone().unwrap_or_else(|| {
             let beside = std::env::current_exe().ok();
             let folder = beside.as_deref().and_then(Path::parent);
-            folder
-                .unwrap_or(Path::new("/usr/local/bin"))
-                .join("dunnage-init")
+            folder.unwrap_or(Path::new("/usr/local/bin")).join("dunnage-init")
         })
     }
 
@@ -253,10 +239,7 @@ impl Config {
                 "text" => LogFormat::Text,
                 "json" => LogFormat::Json,
                 _ => {
-                    return Err(variable(
-                        "DUNNAGE_LOG_FORMAT",
-                        "text and json are the formats",
-                    ));
+                    return Err(variable("DUNNAGE_LOG_FORMAT", "text and json are the formats"));
                 }
             };
         }
@@ -265,53 +248,27 @@ impl Config {
         replace(&mut self.plugins, env("DUNNAGE_PLUGINS").map(PathBuf::from));
         replace(&mut self.init, env("DUNNAGE_INIT").map(PathBuf::from));
         self.s3.override_from(env)?;
-        replace(
-            &mut self.podman.socket,
-            env("PODMAN_SOCKET").map(PathBuf::from),
-        );
+        replace(&mut self.podman.socket, env("PODMAN_SOCKET").map(PathBuf::from));
         replace(&mut self.podman.base_image, env("DOCKER_BASE_IMAGE"));
         set(&mut self.podman.registry, env, "DOCKER_REGISTRY")?;
-        set(
-            &mut self.functions.timeout_seconds,
-            env,
-            "FUNCTION_TIMEOUT_SECONDS",
-        )?;
-        set(
-            &mut self.functions.max_memory_mb,
-            env,
-            "FUNCTION_MAX_MEMORY_MB",
-        )?;
-        set(
-            &mut self.functions.max_concurrent,
-            env,
-            "FUNCTION_MAX_CONCURRENT",
-        )?;
-        set(
-            &mut self.functions.max_request_size_mb,
-            env,
-            "FUNCTION_MAX_REQUEST_SIZE_MB",
-        )
+        set(&mut self.functions.timeout_seconds, env, "FUNCTION_TIMEOUT_SECONDS")?;
+        set(&mut self.functions.max_memory_mb, env, "FUNCTION_MAX_MEMORY_MB")?;
+        set(&mut self.functions.max_concurrent, env, "FUNCTION_MAX_CONCURRENT")?;
+        set(&mut self.functions.max_request_size_mb, env, "FUNCTION_MAX_REQUEST_SIZE_MB")
     }
 
     /// Paths are absolute from here on: Podman and SQLite are given them.
     fn resolve(&mut self) {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         self.data_dir = absolute(&self.data_dir);
-        for path in [&mut self.plugins, &mut self.init, &mut self.podman.socket]
-            .into_iter()
-            .flatten()
-        {
+        for path in [&mut self.plugins, &mut self.init, &mut self.podman.socket].into_iter().flatten() {
             *path = absolute(path);
         }
     }
 
     fn check(&self) -> Result<(), Error> {
         let rule = |ok: bool, text: &str| {
-            if ok {
-                Ok(())
-            } else {
-                Err(Error::Rule(text.to_owned()))
-            }
+            if ok { Ok(()) } else { Err(Error::Rule(text.to_owned())) }
         };
         let f = &self.functions;
         let timeout_ms = f.timeout_seconds * 1000.0;
@@ -326,10 +283,7 @@ impl Config {
             "FUNCTION_MAX_MEMORY_MB (functions.max_memory_mb) is 16 to 65536",
         )?;
         let cpu = limits::CPU_MILLIS_MIN..=limits::CPU_MILLIS_MAX;
-        rule(
-            cpu.contains(&f.cpu_millis),
-            "functions.cpu_millis is 10 to 64000",
-        )?;
+        rule(cpu.contains(&f.cpu_millis), "functions.cpu_millis is 10 to 64000")?;
         let concurrency = 1..=limits::CONCURRENCY_MAX;
         rule(
             concurrency.contains(&f.max_concurrent),
@@ -339,10 +293,7 @@ impl Config {
             (1..=1024).contains(&f.max_request_size_mb),
             "FUNCTION_MAX_REQUEST_SIZE_MB (functions.max_request_size_mb) is 1 to 1024",
         )?;
-        rule(
-            !self.podman.registry.is_empty(),
-            "DOCKER_REGISTRY (podman.registry) must not be empty",
-        )?;
+        rule(!self.podman.registry.is_empty(), "DOCKER_REGISTRY (podman.registry) must not be empty")?;
         if let Some(url) = &self.database_url {
             let known = ["sqlite:", "postgres://", "postgresql://"];
             rule(
@@ -380,30 +331,20 @@ impl S3 {
         if let Some(key) = secret_from(env, "S3_SECRET_ACCESS_KEY")? {
             self.secret_access_key = key;
         }
-        replace(
-            &mut self.session_token,
-            secret_from(env, "S3_SESSION_TOKEN")?,
-        );
+        replace(&mut self.session_token, secret_from(env, "S3_SESSION_TOKEN")?);
         Ok(())
     }
 }
 
 fn read(path: &Path) -> Result<Config, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    toml::from_str(&text).map_err(|error| Error::Invalid {
-        path: path.to_owned(),
-        detail: error.message().to_owned(),
-    })
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    toml::from_str(&text)
+        .map_err(|error| Error::Invalid { path: path.to_owned(), detail: error.message().to_owned() })
 }
 
 fn variable(name: &str, detail: &str) -> Error {
-    Error::Variable {
-        name: name.to_owned(),
-        detail: detail.to_owned(),
-    }
+    Error::Variable { name: name.to_owned(), detail: detail.to_owned() }
 }
 
 fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
@@ -412,10 +353,7 @@ fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
 ) -> Result<Option<T>, Error> {
     match env(name).filter(|text| !text.is_empty()) {
         None => Ok(None),
-        Some(text) => text
-            .parse()
-            .map(Some)
-            .map_err(|error: T::Err| variable(name, &error.to_string())),
+        Some(text) => text.parse().map(Some).map_err(|error: T::Err| variable(name, &error.to_string())),
     }
 }
 
@@ -455,11 +393,7 @@ mod tests {
     fn load(toml: &str, env: &[(&str, &str)]) -> Result<Config, Error> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), toml).unwrap();
-        let find = |name: &str| {
-            env.iter()
-                .find(|(n, _)| *n == name)
-                .map(|(_, v)| (*v).to_owned())
-        };
+        let find = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
         Config::load(Some(file.path()), &find)
     }
 
@@ -480,22 +414,11 @@ mod tests {
         for (toml, env, says) in [
             ("lisen = 'x'", &[][..], "unknown field `lisen`"),
             ("", &[("PORT", "many")][..], "PORT is not valid"),
-            (
-                "",
-                &[("FUNCTION_TIMEOUT_SECONDS", "NaN")][..],
-                "FUNCTION_TIMEOUT_SECONDS",
-            ),
+            ("", &[("FUNCTION_TIMEOUT_SECONDS", "NaN")][..], "FUNCTION_TIMEOUT_SECONDS"),
             ("storage = 's3'", &[][..], "S3_BUCKET_NAME"),
             ("", &[("DATABASE_URL", "mysql://x")][..], "DATABASE_URL"),
             ("", &[("DUNNAGE_STORAGE", "tape")][..], "local and s3"),
-            (
-                "",
-                &[
-                    ("S3_SECRET_ACCESS_KEY", "a"),
-                    ("S3_SECRET_ACCESS_KEY_FILE", "b"),
-                ][..],
-                "not both",
-            ),
+            ("", &[("S3_SECRET_ACCESS_KEY", "a"), ("S3_SECRET_ACCESS_KEY_FILE", "b")][..], "not both"),
         ] {
             let error = load(toml, env).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
@@ -504,14 +427,9 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let config = load(
-            "",
-            &[
-                ("DATABASE_URL", "postgres://u:hunter2@h/d"),
-                ("S3_SECRET_ACCESS_KEY", "hunter2"),
-            ],
-        )
-        .unwrap();
+        let config =
+            load("", &[("DATABASE_URL", "postgres://u:hunter2@h/d"), ("S3_SECRET_ACCESS_KEY", "hunter2")])
+                .unwrap();
         let printed = format!("{config:?}{}", serde_json::to_string(&config).unwrap());
         assert!(!printed.contains("hunter2"), "{printed}");
     }

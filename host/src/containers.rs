@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::model::Limits;
 
+pub mod podman;
+
 /// Marks everything that a host made: value is the host's id (`{data}/host.id`).
 pub const HOST_LABEL: &str = "org.dunnage.host";
 /// The function's id, on images and containers.
@@ -46,8 +48,8 @@ pub trait Containers: Send + Sync {
     /// Starts a created container with its output attached.
     async fn start(&self, id: &ContainerId) -> Result<Running, Error>;
 
-    /// Highest memory use so far, in bytes, while the container's cgroup exists.
-    async fn memory_peak_bytes(&self, id: &ContainerId) -> Option<u64>;
+    /// What the container's cgroup tells of its memory; none when there is no cgroup any more.
+    async fn memory(&self, id: &ContainerId) -> Option<Memory>;
 
     /// SIGKILL to every process of it. Not running is not an error.
     async fn kill(&self, id: &ContainerId) -> Result<(), Error>;
@@ -57,6 +59,9 @@ pub trait Containers: Send + Sync {
 
     /// Containers that carry `label=value`, running or not.
     async fn containers(&self, label: &str, value: &str) -> Result<Vec<ContainerId>, Error>;
+
+    /// Waits, for a bounded time, until the engine's service has ended, where the host started it.
+    async fn stopped(&self);
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,6 +160,14 @@ pub enum Stream {
     Stderr,
 }
 
+/// What a cgroup tells of its memory, from its beginning until now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    pub peak_bytes: u64,
+    /// Processes that the kernel killed for the memory limit.
+    pub oom_kills: u64,
+}
+
 /// How a container ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
@@ -178,11 +191,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     #[error("{doing}: the container engine answered {status}: {message}")]
-    Refused {
-        doing: &'static str,
-        status: u16,
-        message: String,
-    },
+    Refused { doing: &'static str, status: u16, message: String },
     #[error("{doing}")]
     Io {
         doing: &'static str,

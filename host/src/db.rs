@@ -16,6 +16,8 @@ pub enum FunctionStatus {
     /// Its first deploy is under way. Not listed.
     Building,
     Active,
+    /// Being deleted: not to be found any more, its rows go when all it names is gone.
+    Deleted,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub struct VersionRecord {
 }
 
 /// The note made before a deploy touches image or object store, so that what a crash leaves
-/// behind can be found. Removed in the transaction that publishes the version.
+/// behind can be found. Removed by [`Db::abandon`], last of all, also after a success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeployIntent {
     /// Becomes the version's id.
@@ -165,6 +167,11 @@ impl Db {
         todo!()
     }
 
+    /// Whether the database has no schema at all.
+    pub async fn is_empty(&self) -> Result<bool, Error> {
+        todo!()
+    }
+
     /// [`Error::SchemaOld`] or [`Error::SchemaNew`] when the schema is not this program's.
     pub async fn check_schema(&self) -> Result<(), Error> {
         todo!()
@@ -192,10 +199,7 @@ impl Db {
         todo!()
     }
 
-    pub async fn function_by_name(
-        &self,
-        name: &FunctionName,
-    ) -> Result<Option<FunctionRecord>, Error> {
+    pub async fn function_by_name(&self, name: &FunctionName) -> Result<Option<FunctionRecord>, Error> {
         let _ = name;
         todo!()
     }
@@ -211,25 +215,40 @@ impl Db {
         todo!()
     }
 
-    /// Deletes the function with all its rows. The versions are returned, for their blobs and images.
-    pub async fn delete_function(&self, id: Uuid) -> Result<Vec<VersionRecord>, Error> {
+    /// First step of a delete: from here on the function is not found by any other call, and its
+    /// name is free again. `false` when there is no such function.
+    pub async fn mark_deleted(&self, id: Uuid) -> Result<bool, Error> {
+        let _ = id;
+        todo!()
+    }
+
+    /// Functions that are marked deleted: what a cut-off delete left.
+    pub async fn deleted_functions(&self) -> Result<Vec<Uuid>, Error> {
+        todo!()
+    }
+
+    /// Last step of a delete: removes the function with all its rows.
+    pub async fn remove_function(&self, id: Uuid) -> Result<(), Error> {
+        let _ = id;
+        todo!()
+    }
+
+    /// The number that the next deploy of the function gets, unless another is faster.
+    pub async fn next_number(&self, id: Uuid) -> Result<u64, Error> {
         let _ = id;
         todo!()
     }
 
     /// Notes a deploy and reserves its version number; a function of that name is made with status
     /// `building` when there is none. [`Reservation::NoSuchFunction`] for an unknown id.
-    pub async fn reserve(
-        &self,
-        function: &DeployTarget,
-        host_id: Uuid,
-    ) -> Result<Reservation, Error> {
+    pub async fn reserve(&self, function: &DeployTarget, host_id: Uuid) -> Result<Reservation, Error> {
         let _ = (function, host_id);
         todo!()
     }
 
     /// In one transaction: writes the version, makes it current unless a higher number is, sets the
-    /// function active with its language and labels, removes the intent with the version's id.
+    /// function active with its language, labels and `skip_signing` (the version's `public`). The
+    /// intent with the version's id stays; `abandon` removes it when the rest is done.
     pub async fn publish(&self, version: &VersionRecord) -> Result<Published, Error> {
         let _ = version;
         todo!()
@@ -242,11 +261,7 @@ impl Db {
     }
 
     /// Intents of this host, and those of any host older than `stale_before`.
-    pub async fn intents(
-        &self,
-        host_id: Uuid,
-        stale_before: Millis,
-    ) -> Result<Vec<DeployIntent>, Error> {
+    pub async fn intents(&self, host_id: Uuid, stale_before: Millis) -> Result<Vec<DeployIntent>, Error> {
         let _ = (host_id, stale_before);
         todo!()
     }
@@ -257,11 +272,7 @@ impl Db {
         todo!()
     }
 
-    pub async fn version(
-        &self,
-        function_id: Uuid,
-        number: u64,
-    ) -> Result<Option<VersionRecord>, Error> {
+    pub async fn version(&self, function_id: Uuid, number: u64) -> Result<Option<VersionRecord>, Error> {
         let _ = (function_id, number);
         todo!()
     }
@@ -319,11 +330,7 @@ impl Db {
     }
 
     /// Invocations of the function, newest first: the `logs` answer tells their status and error.
-    pub async fn invocations(
-        &self,
-        function_id: Uuid,
-        limit: u64,
-    ) -> Result<Vec<InvocationRecord>, Error> {
+    pub async fn invocations(&self, function_id: Uuid, limit: u64) -> Result<Vec<InvocationRecord>, Error> {
         let _ = (function_id, limit);
         todo!()
     }
@@ -381,10 +388,7 @@ pub enum DeployTarget {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reservation {
-    Reserved {
-        function: FunctionRecord,
-        intent: DeployIntent,
-    },
+    Reserved { function: FunctionRecord, intent: DeployIntent },
     NoSuchFunction,
 }
 
@@ -394,9 +398,7 @@ pub enum Error {
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the database's schema is older than this program: run `dunnage migrate`")]
     SchemaOld { pending: Vec<String> },
-    #[error(
-        "the database's schema is newer than this program (it has {unknown:?}): update dunnage"
-    )]
+    #[error("the database's schema is newer than this program (it has {unknown:?}): update dunnage")]
     SchemaNew { unknown: Vec<String> },
     #[error("{doing}")]
     Query {

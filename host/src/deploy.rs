@@ -7,10 +7,21 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::db::{self, DeployTarget, FunctionRecord, VersionRecord};
-use crate::model::{Finding, Labels, Limits, Principal};
+use crate::model::{Finding, Labels, Principal};
 use crate::{blobs, containers, plugins};
 
+pub mod archive;
+pub mod context;
+pub mod dockerfile;
 pub mod upload;
+
+mod image;
+mod plan;
+mod publish;
+mod review;
+
+use publish::Reserved;
+pub(crate) use publish::{remove_traces, settle};
 
 /// What a client wants deployed, received and checked; nothing of it is trusted.
 pub struct Request {
@@ -97,11 +108,10 @@ pub enum Error {
     Config(Finding),
     #[error("no language was named, and no file of the archive shows one")]
     LanguageUnknown { known: Vec<String> },
+    #[error("files of the archive show more than one language")]
+    LanguageAmbiguous { found: Vec<String> },
     #[error("no plugin builds {language:?}")]
-    NoSuchLanguage {
-        language: String,
-        known: Vec<String>,
-    },
+    NoSuchLanguage { language: String, known: Vec<String> },
     /// A plugin or the host refuses what the Dockerfile says.
     #[error("the build plan was refused")]
     PlanRefused { by: String, findings: Vec<Finding> },
@@ -111,10 +121,7 @@ pub enum Error {
     Plugin(#[from] plugins::Failure),
     /// The Dockerfile does not build; the last lines of its output.
     #[error("the build failed: {message}")]
-    BuildFailed {
-        message: String,
-        log_tail: Vec<String>,
-    },
+    BuildFailed { message: String, log_tail: Vec<String> },
     #[error("the build took longer than {seconds} s")]
     BuildTimedOut { seconds: u64, log_tail: Vec<String> },
     #[error("the function was deleted during the deploy")]
@@ -137,21 +144,53 @@ pub enum Error {
     },
 }
 
-/// Deploys a received request for `by`. Until it returns `Ok` nothing of it is visible.
-pub async fn deploy(
+/// Deploys a received request for `by`. Until it returns `Ok` nothing of it is visible, and what
+/// it made is removed when it fails; after a crash, by `reconcile`.
+pub async fn deploy(app: &App, by: &Principal, request: Request, events: Events) -> Result<Deployed, Error> {
+    let Request { target, config, source } = request;
+    let progress = Progress(events);
+    let subject = plan::resolve(app, &target).await?;
+    progress.step("plan", format!("{} files, {} bytes packed", source.files.len(), source.archive_bytes));
+    let planned = plan::plan(app, &subject, &config, &source).await?;
+    progress.step("review", format!("language {}", planned.language));
+    let draft = review::review(app, by, &subject, config, planned, &source).await?;
+    if let Some(version) = publish::known(app, &subject, &draft).await? {
+        progress.step("known", format!("the same as version {}", version.number));
+        ensure_image(app, &version).await?;
+        return publish::again(app, version, draft.warnings).await;
+    }
+    let reserved = Reserved::new(app, &target).await?;
+    progress.step("build", format!("version {}", reserved.intent.number));
+    let result = build_and_publish(app, &reserved, draft, &source, &progress).await;
+    if let Err(error) = &result {
+        reserved.abandon(app, error).await;
+    }
+    result
+}
+
+async fn build_and_publish(
     app: &App,
-    by: &Principal,
-    request: Request,
-    events: Events,
+    reserved: &Reserved,
+    draft: review::Draft,
+    source: &SourceTree,
+    progress: &Progress,
 ) -> Result<Deployed, Error> {
-    let _ = (app, by, request, events);
-    todo!()
+    let image = image::build_from_tree(app, reserved, &draft, source, progress).await?;
+    progress.step("publish", format!("image {}", &image.id[..image.id.len().min(12)]));
+    let version = reserved.version(app, &draft, image, source);
+    publish::publish(app, reserved, version, draft.warnings, &source.archive).await
 }
 
 /// Makes an earlier version the current one; its image is built again when it is gone.
 pub async fn rollback(app: &App, function: Uuid, to: RollbackTo) -> Result<VersionRecord, Error> {
-    let _ = (app, function, to);
-    todo!()
+    let version = match to {
+        RollbackTo::Number(number) => app.db.version(function, number).await?,
+        RollbackTo::Id(id) => app.db.version_by_id(id).await?,
+    };
+    let version = version.filter(|v| v.function_id == function).ok_or(Error::NoSuchVersion)?;
+    ensure_image(app, &version).await?;
+    publish::make_current(app, &version).await?;
+    Ok(version)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,17 +199,46 @@ pub enum RollbackTo {
     Id(Uuid),
 }
 
-/// Deletes a function with all that it has: rows, archives, images, containers.
+/// Deletes a function with all that it has: containers, images, archives, rows. From the first step
+/// on it is not to be found; a crash in between is ended by `reconcile`.
 pub async fn delete(app: &App, function: Uuid) -> Result<(), Error> {
-    let _ = (app, function);
-    todo!()
+    if !app.db.mark_deleted(function).await? {
+        return Err(Error::NoSuchFunction(function.to_string()));
+    }
+    app.catalog.remove(function);
+    remove_function(app, function).await
+}
+
+/// The rows go last, since they name the rest.
+pub(crate) async fn remove_function(app: &App, function: Uuid) -> Result<(), Error> {
+    for id in app.containers.containers(containers::FUNCTION_LABEL, &function.to_string()).await? {
+        app.containers.remove(&id).await?;
+    }
+    for version in app.db.versions(function).await? {
+        app.containers.remove_image(&version.image_tag).await?;
+    }
+    for object in app.blobs.list(&blobs::function_prefix(function)).await? {
+        app.blobs.delete(&object.key).await?;
+    }
+    app.db.remove_function(function).await?;
+    Ok(())
 }
 
 /// Builds the image of a version again from its stored archive and plan, when the engine has it no more.
 pub async fn ensure_image(app: &App, version: &VersionRecord) -> Result<(), Error> {
-    let _ = (app, version);
-    todo!()
+    if app.containers.image(&version.image_tag).await?.is_none() {
+        image::rebuild(app, version).await?;
+    }
+    Ok(())
 }
 
-#[expect(dead_code, reason = "until the story is told")]
-type Unused = Limits;
+/// Tells whoever follows the deploy how far it is; nobody has to listen.
+struct Progress(Events);
+
+impl Progress {
+    fn step(&self, step: &'static str, message: String) {
+        tracing::debug!(step, message, "Deploy goes on.");
+        // A follower that is slow or gone misses a line; the deploy does not wait for it.
+        let _ = self.0.try_send(Event::Step { step, message });
+    }
+}

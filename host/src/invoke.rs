@@ -1,11 +1,18 @@
 //! The invoke story: from a request to its function's answer.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::catalog::Deployed;
+use crate::config::Config;
+use crate::db::Db;
+use crate::metrics::Metrics;
 use crate::model::{Finding, FunctionResponse, Principal};
 use crate::{containers, plugins};
 
@@ -124,8 +131,6 @@ pub enum Error {
     Full { retry_after_seconds: u64 },
     #[error("the answer was withheld by a policy")]
     Withheld(plugins::Denied),
-    #[error("the image could not be had")]
-    Image(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Containers(#[from] containers::Error),
     #[error("{doing}")]
@@ -138,12 +143,29 @@ pub enum Error {
     ShuttingDown,
 }
 
+/// What calls share: places, starts, the queue of records.
+pub struct Invoker {}
+
+impl Invoker {
+    /// Starts the task that writes records; it ends, with all written, when `flush` is cancelled.
+    pub fn start(
+        config: &Config,
+        db: Db,
+        metrics: Arc<Metrics>,
+        tasks: &TaskTracker,
+        flush: CancellationToken,
+    ) -> Self {
+        let _ = (config, db, metrics, tasks, flush);
+        todo!()
+    }
+}
+
 /// Serves one call of `function`; `by` is none when the function is public and nobody signed in.
 pub async fn invoke(
     app: &App,
     function: &Deployed,
     by: Option<&Principal>,
-    request: Request,
+    request: &Request,
 ) -> Result<Answer, Error> {
     let _ = (app, function, by, request);
     todo!()

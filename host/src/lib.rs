@@ -4,6 +4,8 @@
 pub mod app;
 pub mod blobs;
 pub mod catalog;
+pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod containers;
 pub mod db;
@@ -14,3 +16,5 @@ pub mod limits;
 pub mod metrics;
 pub mod model;
 pub mod plugins;
+pub mod reconcile;
+pub mod telemetry;

@@ -36,7 +36,12 @@ pub const BUILD_TIMEOUT: Duration = Duration::from_secs(600);
 pub const BUILD_MEMORY_BYTES: u64 = 1024 * MIB as u64;
 pub const BUILD_LOG_BYTES_MAX: usize = 256 * KIB;
 pub const BUILD_LOG_LINE_BYTES_MAX: usize = 4 * KIB;
+pub const BUILD_LOG_CHANNEL_LINES: usize = 256;
 pub const BUILDS_CONCURRENT_MAX: usize = 2;
+/// Lines of a build's or function's output that a problem shows.
+pub const PROBLEM_LOG_LINES: usize = 40;
+/// Another host's deploy that began longer ago than this is taken for dead.
+pub const INTENT_STALE: Duration = Duration::from_secs(24 * 3600);
 
 // Invocations.
 pub const RESPONSE_BYTES_MAX: usize = 6 * MIB;
@@ -62,6 +67,11 @@ pub const RECORD_BATCH_MAX: usize = 200;
 /// Rows of function_logs kept per function, and days that rows of invocations are kept.
 pub const LOG_ROWS_PER_FUNCTION_MAX: u64 = 10_000;
 pub const INVOCATIONS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+
+pub const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
+
+// Tokens.
+pub const ADMIN_TOKEN_CHARS_MIN: usize = 32;
 
 // Function limits that an operator or client may set.
 pub const MEMORY_MIB_MIN: u32 = 16;
@@ -94,9 +104,6 @@ pub const S3_PART_BYTES: usize = 8 * MIB;
 pub const S3_ATTEMPTS: u32 = 4;
 pub const BLOB_KEY_BYTES_MAX: usize = 512;
 
-const _: () = assert!(
-    S3_PART_BYTES >= 5 * MIB,
-    "S3 refuses smaller parts but for the last"
-);
+const _: () = assert!(S3_PART_BYTES >= 5 * MIB, "S3 refuses smaller parts but for the last");
 const _: () = assert!(POST_PROCESS_BODY_BYTES_MAX < PLUGIN_HOSTCALL_FUEL);
 const _: () = assert!(ARCHIVE_BYTES_MAX <= UNPACKED_BYTES_MAX);

@@ -1,1 +1,8 @@
-fn main() {}
+//! The `dunnage` program.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    dunnage::cli::run().await
+}

@@ -2,14 +2,13 @@
 //! so that no test sees another's counts.
 
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
 };
 
 /// Seconds; from a warm call to a long build.
-const BUCKETS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
-];
+const BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
 pub struct Metrics {
     registry: Registry,
@@ -61,19 +60,9 @@ impl Metrics {
                 &["route"],
             )?,
             http_connections: gauge(r, "dunnage_http_connections", "Open connections.")?,
-            deploys: counters(
-                r,
-                "dunnage_deploys_total",
-                "Deploys by outcome.",
-                &["outcome"],
-            )?,
+            deploys: counters(r, "dunnage_deploys_total", "Deploys by outcome.", &["outcome"])?,
             deploy_seconds: histogram(r, "dunnage_deploy_duration_seconds", "Time of a deploy.")?,
-            invocations: counters(
-                r,
-                "dunnage_invocations_total",
-                "Invocations by outcome.",
-                &["outcome"],
-            )?,
+            invocations: counters(r, "dunnage_invocations_total", "Invocations by outcome.", &["outcome"])?,
             invocation_seconds: histogram(
                 r,
                 "dunnage_invocation_duration_seconds",
@@ -95,24 +84,9 @@ impl Metrics {
                 "dunnage_active_cleanup_timers",
                 "Containers about to be removed.",
             )?,
-            cleanups: counters(
-                r,
-                "dunnage_cleanups_total",
-                "Containers removed.",
-                &["result"],
-            )?,
-            s3_uploads: counters(
-                r,
-                "dunnage_blob_uploads_total",
-                "Objects written.",
-                &["result"],
-            )?,
-            s3_downloads: counters(
-                r,
-                "dunnage_blob_downloads_total",
-                "Objects read.",
-                &["result"],
-            )?,
+            cleanups: counters(r, "dunnage_cleanups_total", "Containers removed.", &["result"])?,
+            s3_uploads: counters(r, "dunnage_blob_uploads_total", "Objects written.", &["result"])?,
+            s3_downloads: counters(r, "dunnage_blob_downloads_total", "Objects read.", &["result"])?,
             upload_success_rate: rate(
                 r,
                 "dunnage_blob_upload_success_ratio",
@@ -166,9 +140,7 @@ impl Metrics {
 }
 
 fn count_transfer(counter: &IntCounterVec, rate: &Gauge, ok: bool) {
-    counter
-        .with_label_values(&[if ok { "ok" } else { "error" }])
-        .inc();
+    counter.with_label_values(&[if ok { "ok" } else { "error" }]).inc();
     let good = counter.with_label_values(&["ok"]).get() as f64;
     let bad = counter.with_label_values(&["error"]).get() as f64;
     rate.set(good / (good + bad));
@@ -210,10 +182,7 @@ fn histograms(
     help: &str,
     labels: &[&str],
 ) -> Result<HistogramVec, prometheus::Error> {
-    let h = HistogramVec::new(
-        HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()),
-        labels,
-    )?;
+    let h = HistogramVec::new(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()), labels)?;
     r.register(Box::new(h.clone()))?;
     Ok(h)
 }

@@ -149,10 +149,7 @@ pub struct LoadError {
 
 impl Plugins {
     /// Loads what the manifest names; `None` gives a host without plugins.
-    pub async fn load(
-        manifest: Option<&Path>,
-        metrics: Arc<Metrics>,
-    ) -> Result<Plugins, LoadError> {
+    pub async fn load(manifest: Option<&Path>, metrics: Arc<Metrics>) -> Result<Plugins, LoadError> {
         let _ = (manifest, metrics);
         todo!()
     }
@@ -161,7 +158,14 @@ impl Plugins {
         todo!()
     }
 
-    pub fn languages(&self) -> &[Language] {
+    /// Those that the plugins serve under the settings in force.
+    pub fn languages(&self) -> Arc<[Language]> {
+        todo!()
+    }
+
+    /// Reads the files that settings name again. Settings that changed and that their plugin accepts
+    /// are in force from here on; else the last good ones stay, and the log says why.
+    pub async fn refresh(&self) {
         todo!()
     }
 
