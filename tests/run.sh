@@ -47,6 +47,8 @@ step 'PostgreSQL' start_postgres "$WORK/postgres"
 step 'S3' start_s3 "$WORK/s3"
 step 'dunnage-init' host/init/build.sh
 export DUNNAGE_TEST_INIT=$(target_dir)/init/dunnage-init
+step 'static example' examples/hello-static/build.sh
+export DUNNAGE_TEST_HELLO_STATIC=$PWD/examples/hello-static/target/hello-static
 step 'plugins' plugins/build.sh
 step 'format and lints' lint
 step 'test build' cargo test --workspace --no-run

@@ -39,7 +39,10 @@ impl Catalog {
     pub fn remove(&self, id: Uuid) {
         let mut entries = self.entries.write().expect("no panic holds this lock");
         if let Some(gone) = entries.by_id.remove(&id) {
-            entries.by_name.remove(&gone.function.name);
+            // The name of a deleted function is free: another may have it by now.
+            if entries.by_name.get(&gone.function.name) == Some(&id) {
+                entries.by_name.remove(&gone.function.name);
+            }
         }
     }
 
