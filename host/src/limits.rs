@@ -104,6 +104,31 @@ pub const S3_PART_BYTES: usize = 8 * MIB;
 pub const S3_ATTEMPTS: u32 = 4;
 pub const BLOB_KEY_BYTES_MAX: usize = 512;
 
+// Database.
+pub const POSTGRES_CONNECTIONS_MAX: u32 = 16;
+/// Each is a thread; writers take turns anyway.
+pub const SQLITE_CONNECTIONS_MAX: u32 = 4;
+/// How long SQLite waits for the write lock of another process, such as `dunnage token`.
+pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub const SQLITE_OPEN_ATTEMPTS: u32 = 10;
+/// To wait for a free connection of the pool, or for a new one.
+pub const DB_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
+pub const POSTGRES_STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// One call of `Db`, with all its waiting and trying again.
+pub const DB_OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
+pub const DB_PING_TIMEOUT: Duration = Duration::from_secs(3);
+pub const MIGRATION_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// How often a transaction is begun anew when PostgreSQL ends it for another's sake.
+pub const DB_TRANSACTION_ATTEMPTS: u32 = 5;
+/// Before the second attempt; twice that before the third, and so on.
+pub const DB_RETRY_DELAY: Duration = Duration::from_millis(20);
+/// Rows of one statement that inserts or removes many.
+pub const DB_BATCH_ROWS: usize = 500;
+/// Rows that one list gives at most, whatever is asked for.
+pub const DB_LIST_ROWS_MAX: u64 = 10_000;
+
+const _: () = assert!(POSTGRES_STATEMENT_TIMEOUT.as_secs() < DB_OPERATION_TIMEOUT.as_secs());
+const _: () = assert!(SQLITE_BUSY_TIMEOUT.as_secs() < DB_OPERATION_TIMEOUT.as_secs());
 const _: () = assert!(S3_PART_BYTES >= 5 * MIB, "S3 refuses smaller parts but for the last");
 const _: () = assert!(POST_PROCESS_BODY_BYTES_MAX < PLUGIN_HOSTCALL_FUEL);
 const _: () = assert!(ARCHIVE_BYTES_MAX <= UNPACKED_BYTES_MAX);

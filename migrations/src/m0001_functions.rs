@@ -87,13 +87,7 @@ fn versions() -> TableCreateStatement {
 }
 
 fn one_version_a_number() -> IndexCreateStatement {
-    Index::create()
-        .name("versions_number")
-        .table("versions")
-        .col("function_id")
-        .col("number")
-        .unique()
-        .take()
+    Index::create().name("versions_number").table("versions").col("function_id").col("number").unique().take()
 }
 
 /// The schema itself refuses a second current version of a function.
@@ -108,12 +102,7 @@ fn one_current_version() -> IndexCreateStatement {
 }
 
 fn versions_by_content() -> IndexCreateStatement {
-    Index::create()
-        .name("versions_content")
-        .table("versions")
-        .col("function_id")
-        .col("content_digest")
-        .take()
+    Index::create().name("versions_content").table("versions").col("function_id").col("content_digest").take()
 }
 
 /// No foreign key, on purpose: an intent outlives a function that is deleted while its deploy is
