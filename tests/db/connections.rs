@@ -1,0 +1,64 @@
+//! Opening the database, and what is never told about its URL.
+
+use std::error::Error as _;
+
+use dunnage::db::Db;
+use sea_orm::{ConnectionTrait, Statement};
+
+use super::Fresh;
+
+fn everything_said(error: &dunnage::db::Error) -> String {
+    let mut said = format!("{error:?} {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        said += &format!(" {cause:?} {cause}");
+        source = cause.source();
+    }
+    said
+}
+
+#[tokio::test]
+async fn no_error_tells_the_password() {
+    let urls = [
+        "hunter2",
+        "mysql://u:hunter2@127.0.0.1/x",
+        "postgres://u:hunter2@127.0.0.1:99999/x",
+        "postgres://u:hunter2@[127.0.0.1/x",
+        "postgres://u:hunter2@127.0.0.1:1/x",
+        "postgresql://u:hunter2@no-such-host.invalid/x",
+        "postgres://u@127.0.0.1:1/x?sslmode=hunter2",
+        "sqlite:///nonexistent/dunnage.db?key=hunter2",
+        "sqlite:///nonexistent/dunnage.db",
+    ];
+    for url in urls {
+        let Err(error) = Db::connect(url).await else { panic!("{url} can be opened") };
+        assert_eq!(error.to_string(), "the database cannot be reached");
+        let said = everything_said(&error);
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn sqlite_is_opened_durable() {
+    let fresh = Fresh::sqlite().await;
+    let connection = fresh.connection().await;
+    let backend = connection.get_database_backend();
+    let mode = connection.query_one_raw(Statement::from_string(backend, "PRAGMA journal_mode")).await;
+    assert_eq!(mode.unwrap().unwrap().try_get_by_index::<String>(0).unwrap(), "wal");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_file_is_opened_by_many_at_once() {
+    for _ in 0..5 {
+        let dir = tempfile::Builder::new().prefix("dn-db-").tempdir().unwrap();
+        let url = format!("sqlite://{}/dunnage.db?mode=rwc", dir.path().display());
+        let mut hosts = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let url = url.clone();
+            hosts.spawn(async move { Db::connect(&url).await?.migrate().await });
+        }
+        for migrated in hosts.join_all().await {
+            migrated.unwrap();
+        }
+    }
+}
