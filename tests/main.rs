@@ -2,6 +2,7 @@
 //! in the environment; every part is real.
 
 mod blobs;
+mod cases;
 mod containers;
 mod db;
 mod deploy;
