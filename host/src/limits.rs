@@ -105,7 +105,7 @@ pub const S3_ATTEMPTS: u32 = 4;
 pub const BLOB_KEY_BYTES_MAX: usize = 512;
 
 // Database.
-pub const POSTGRES_CONNECTIONS_MAX: u32 = 16;
+pub const POSTGRES_CONNECTIONS_MAX: u32 = 10;
 /// Each is a thread; writers take turns anyway.
 pub const SQLITE_CONNECTIONS_MAX: u32 = 4;
 /// How long SQLite waits for the write lock of another process, such as `dunnage token`.

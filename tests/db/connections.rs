@@ -1,11 +1,27 @@
 //! Opening the database, and what is never told about its URL.
 
 use std::error::Error as _;
+use std::io;
+use std::sync::{Arc, Mutex};
 
 use dunnage::db::Db;
 use sea_orm::{ConnectionTrait, Statement};
 
 use super::Fresh;
+
+/// What was traced, kept.
+#[derive(Clone, Default)]
+struct Traced(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Traced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 fn everything_said(error: &dunnage::db::Error) -> String {
     let mut said = format!("{error:?} {error}");
@@ -35,7 +51,36 @@ async fn no_error_tells_the_password() {
         assert_eq!(error.to_string(), "the database cannot be reached");
         let said = everything_said(&error);
         assert!(!said.contains("hunter2"), "{said}");
+        assert!(
+            !url.contains("127.0.0.1:1/x") || said.contains("refused") || said.contains("malformed"),
+            "{said}"
+        );
     }
+}
+
+/// Not even when everything is traced that the libraries trace.
+#[tokio::test]
+async fn no_trace_tells_the_password() {
+    let traced = Traced::default();
+    let writer = traced.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let url = super::own_database().await;
+    let (_, address) = url.split_once('@').unwrap();
+    // The server may or may not take the password; it is tried.
+    let connected = Db::connect(&format!("postgres://postgres:hunter2@{address}")).await;
+    if let Ok(db) = connected {
+        db.migrate().await.unwrap();
+        db.ping().await.unwrap();
+    }
+    let traced = String::from_utf8_lossy(&traced.0.lock().unwrap()).into_owned();
+    // The library's own connect, by which the test made its database, does tell the URL.
+    assert!(traced.contains("ConnectOptions { url: "), "{traced}");
+    assert!(!traced.contains("hunter2"), "{traced}");
 }
 
 #[tokio::test]

@@ -201,7 +201,7 @@ async fn deleting_during_a_deploy_wins(fresh: Fresh) {
     fresh.db.remove_function(function.id).await.unwrap();
     assert_eq!(fresh.db.publish(&version(&removed)).await.unwrap(), Published::FunctionGone);
     // What the deploy made is still named, until the deploy itself has cleaned up.
-    assert_eq!(fresh.db.intents(removed.host_id, 0).await.unwrap(), [removed.clone()]);
+    assert_eq!(fresh.db.intents(removed.host_id, 0).await.unwrap(), std::slice::from_ref(&removed));
     fresh.db.abandon(marked.id).await.unwrap();
     fresh.db.abandon(removed.id).await.unwrap();
     assert!(fresh.db.intents(removed.host_id, i64::MAX).await.unwrap().is_empty());
@@ -211,8 +211,8 @@ async fn intents_are_found_by_host_and_age(fresh: Fresh) {
     let fresh = fresh.migrated().await;
     let (_, own) = reserve(&fresh.db, "mine").await;
     let (_, other) = reserve(&fresh.db, "theirs").await;
-    assert_eq!(fresh.db.intents(own.host_id, 0).await.unwrap(), [own.clone()]);
-    assert_eq!(fresh.db.intents(own.host_id, other.started_at).await.unwrap(), [own.clone()]);
+    assert_eq!(fresh.db.intents(own.host_id, 0).await.unwrap(), std::slice::from_ref(&own));
+    assert_eq!(fresh.db.intents(own.host_id, other.started_at).await.unwrap(), std::slice::from_ref(&own));
     let all = fresh.db.intents(own.host_id, other.started_at + 1).await.unwrap();
     assert_eq!(all, [own, other.clone()]);
     assert!(fresh.db.intent_exists(other.function_id, 1).await.unwrap());

@@ -8,7 +8,7 @@ use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{ConnectOptions, Database, Error as DriverError, Executor, Postgres, Sqlite};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Error;
 use crate::limits;
@@ -68,7 +68,19 @@ async fn postgres(url: &str) -> Result<DatabaseConnection, Error> {
             Ok(())
         })
     });
-    opened(pool.connect_with(options).await, SqlxPostgresConnector::from_sqlx_postgres_pool)
+    let result = match pool.connect_with(options.clone()).await {
+        // The pool has tried until its time was over; it does not say what was in the way.
+        Err(DriverError::PoolTimedOut) => Err(why_unreachable(&options).await),
+        result => result,
+    };
+    opened(result, SqlxPostgresConnector::from_sqlx_postgres_pool)
+}
+
+async fn why_unreachable(options: &PgConnectOptions) -> DriverError {
+    match timeout(limits::DB_PING_TIMEOUT, options.connect()).await {
+        Ok(Err(error)) => error,
+        Ok(Ok(_)) | Err(_) => DriverError::PoolTimedOut,
+    }
 }
 
 fn pool<D: Database>(connections_max: u32) -> PoolOptions<D> {

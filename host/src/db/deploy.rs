@@ -70,7 +70,7 @@ impl Db {
     /// `building` when there is none. [`Reservation::NoSuchFunction`] for an unknown id.
     pub async fn reserve(&self, function: &DeployTarget, host_id: Uuid) -> Result<Reservation, Error> {
         self.write("reserving a version number", move |transaction| async move {
-            let Some(row) = target(&*transaction, function).await? else {
+            let Some(row) = target(&transaction, function).await? else {
                 return Ok(Reservation::NoSuchFunction);
             };
             let number = next(&row)?;
@@ -95,20 +95,20 @@ impl Db {
     /// intent with the version's id stays; `abandon` removes it when the rest is done.
     pub async fn publish(&self, version: &VersionRecord) -> Result<Published, Error> {
         self.write("publishing a version", move |transaction| async move {
-            let Some(function) = locked(&*transaction, version.function_id).await? else {
+            let Some(function) = locked(&transaction, version.function_id).await? else {
                 return Ok(Published::FunctionGone);
             };
-            let current = current_row(&*transaction, function.id).await?;
+            let current = current_row(&transaction, function.id).await?;
             if let Some(current) = &current
                 && current.number > rows::signed(version.number)
             {
-                insert(&*transaction, version, false).await?;
+                insert(&transaction, version, false).await?;
                 return Ok(Published::Superseded { by: rows::number(current.number)? });
             }
-            withdraw_current(&*transaction, function.id).await?;
-            insert(&*transaction, version, true).await?;
+            withdraw_current(&transaction, function.id).await?;
+            insert(&transaction, version, true).await?;
             let shown = version::Model::try_from(rows::new_version(version, true))?;
-            show_current(&*transaction, function, &shown).await?;
+            show_current(&transaction, function, &shown).await?;
             Ok(Published::Current { first: current.is_none() })
         })
         .await
@@ -118,7 +118,7 @@ impl Db {
     /// does; `false` when it does not exist.
     pub async fn make_current(&self, function_id: Uuid, number: u64) -> Result<bool, Error> {
         self.write("making a version current", move |transaction| async move {
-            let Some(function) = locked(&*transaction, function_id).await? else {
+            let Some(function) = locked(&transaction, function_id).await? else {
                 return Ok(false);
             };
             let found = version::Entity::find()
@@ -129,13 +129,13 @@ impl Db {
             let Some(version) = found else {
                 return Ok(false);
             };
-            withdraw_current(&*transaction, function_id).await?;
+            withdraw_current(&transaction, function_id).await?;
             version::Entity::update_many()
                 .col_expr(version::Column::IsCurrent, Expr::value(true))
                 .filter(version::Column::Id.eq(version.id))
                 .exec(&*transaction)
                 .await?;
-            show_current(&*transaction, function, &version).await?;
+            show_current(&transaction, function, &version).await?;
             Ok(true)
         })
         .await
@@ -154,7 +154,7 @@ impl Db {
                 .await?;
             intent::Entity::delete_by_id(intent).exec(&*transaction).await?;
             if let Some(function) = function
-                && intents_of(&*transaction, function.id).await? == 0
+                && intents_of(&transaction, function.id).await? == 0
             {
                 function::Entity::delete_by_id(function.id).exec(&*transaction).await?;
             }

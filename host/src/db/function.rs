@@ -55,10 +55,10 @@ impl Db {
         let record = &record;
         self.write("making a function", move |transaction| async move {
             for _ in 0..limits::DB_TRANSACTION_ATTEMPTS {
-                if insert_unless_named(&*transaction, record).await? {
+                if insert_unless_named(&transaction, record).await? {
                     return Ok(Ok(record.clone()));
                 }
-                if let Some(row) = locked_by_name(&*transaction, name).await? {
+                if let Some(row) = locked_by_name(&transaction, name).await? {
                     return Ok(Err(rows::function(row)?));
                 }
             }

@@ -35,14 +35,14 @@ impl Db {
         self.write("recording invocations", move |transaction| async move {
             let ids = batch.iter().map(|record| record.function_id);
             let of_logs = batch.iter().flat_map(|record| &record.logs).map(|line| line.function_id);
-            let existing = existing(&*transaction, ids.chain(of_logs).collect::<BTreeSet<_>>()).await?;
+            let existing = existing(&transaction, ids.chain(of_logs).collect::<BTreeSet<_>>()).await?;
             let kept: Vec<_> = batch.iter().filter(|record| existing.contains(&record.function_id)).collect();
             for chunk in kept.chunks(limits::DB_BATCH_ROWS) {
                 let chunk = chunk.iter().map(|record| rows::new_invocation(record));
                 invocation::Entity::insert_many(chunk).exec_without_returning(&*transaction).await?;
             }
             let lines = kept.iter().flat_map(|record| &record.logs);
-            insert_logs(&*transaction, lines.filter(|line| existing.contains(&line.function_id))).await
+            insert_logs(&transaction, lines.filter(|line| existing.contains(&line.function_id))).await
         })
         .await
     }

@@ -50,8 +50,8 @@ impl Db {
     pub async fn append_logs(&self, logs: &[LogRecord]) -> Result<(), Error> {
         self.write("writing logs", move |transaction| async move {
             let ids = logs.iter().map(|line| line.function_id);
-            let existing = existing(&*transaction, ids.collect::<BTreeSet<_>>()).await?;
-            insert_logs(&*transaction, logs.iter().filter(|line| existing.contains(&line.function_id))).await
+            let existing = existing(&transaction, ids.collect::<BTreeSet<_>>()).await?;
+            insert_logs(&transaction, logs.iter().filter(|line| existing.contains(&line.function_id))).await
         })
         .await
     }

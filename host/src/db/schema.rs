@@ -23,7 +23,7 @@ impl Db {
             .write_within(
                 limits::MIGRATION_TIMEOUT,
                 "bringing the schema up to date",
-                move |transaction| async move { migrate_in(&*transaction).await },
+                move |transaction| async move { migrate_in(&transaction).await },
             )
             .await?;
         match newer {
