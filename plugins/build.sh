@@ -26,6 +26,8 @@ add_target() {
   timeout 180 rustup target add "$TARGET" >/dev/null 2>&1 && has_target
 }
 
+has_debian_compiler() { command -v dpkg >/dev/null && dpkg -s rust-web-src rustc-web >/dev/null 2>&1; }
+
 # Paths of this machine would end up in the text of panics.
 build_guests() {
   local cargo_home=${CARGO_HOME:-$HOME/.cargo}
@@ -51,10 +53,11 @@ build_guests_with_debian() {
     build_guests -Zbuild-std=std,panic_abort
 }
 
-if has_target || add_target; then
+# Once Debian's compiler is here, rustup is not asked again at each run.
+if has_target || { ! has_debian_compiler && add_target; }; then
   build_guests
 else
-  echo "rustup cannot add $TARGET here; Debian's compiler is used instead."
+  echo "The target $TARGET is not here, and rustup cannot add it: Debian's compiler is used instead."
   if ! build_guests_with_debian; then
     echo "The plugins could not be built. With a network, \`rustup target add $TARGET\` is all that is missing." >&2
     exit 1

@@ -9,6 +9,10 @@ use crate::template;
 /// The values of the image label that tells the host how a program takes its requests.
 const CONTRACTS: [&str; 2] = ["one-shot", "runtime-api"];
 
+/// The placeholders that have a value by the time these settings are read.
+const IN_BASE_IMAGE: [&str; 2] = ["language", "version"];
+const IN_ENTRYPOINT_FILES: [&str; 3] = ["entrypoint", "entrypoint_module", "entrypoint_path"];
+
 pub(crate) struct Language {
     pub(crate) name: String,
     pub(crate) aliases: Vec<String>,
@@ -78,13 +82,18 @@ impl Language {
 
     fn check(&self, table: &Section) {
         self.check_dockerfile(table);
-        let known = template::PLACEHOLDERS.map(|(name, _)| name).join(", ");
-        for (key, texts) in
-            [("entrypoint-files", &self.entrypoint_files), ("base-image", &self.base_images())]
-        {
-            for mistake in texts.iter().flat_map(|text| template::check(text)) {
-                table.mistake(key, mistake.message, format!("known: {known}"));
-            }
+        for text in &self.entrypoint_files {
+            check_template(table, "entrypoint-files", text, &IN_ENTRYPOINT_FILES);
+        }
+        if let Some(text) = &self.base_image {
+            check_template(table, "base-image", text, &IN_BASE_IMAGE);
+        }
+        for name in self.aliases.iter().chain([&self.name]).filter(|name| !template::is_safe(name)) {
+            table.mistake(
+                "aliases",
+                format!("{name:?} is no name of a language"),
+                "write it as in \"python\"",
+            );
         }
         for version in self.versions.iter().filter(|version| !template::is_safe(version)) {
             table.mistake("versions", format!("{version:?} is no version"), "write it as in \"3.12\"");
@@ -106,18 +115,17 @@ impl Language {
             let hint = "write the Dockerfile's text, or { file = \"path\" }";
             table.mistake("dockerfile", "has no FROM", hint);
         }
-        let known = template::PLACEHOLDERS.map(|(name, _)| name).join(", ");
-        for mistake in template::check(text) {
-            table.mistake("dockerfile", mistake.message, format!("known: {known}"));
-        }
+        check_template(table, "dockerfile", text, &template::PLACEHOLDERS);
         if self.base_image.is_none() && template::uses(text, "base_image") {
             let message = "is missing, and the dockerfile has {{base_image}}";
             table.mistake("base-image", message, "name the image to stand on where the operator names none");
         }
     }
+}
 
-    fn base_images(&self) -> Vec<String> {
-        self.base_image.clone().into_iter().collect()
+fn check_template(table: &Section, key: &str, text: &str, known: &[&str]) {
+    for message in template::check(text, known) {
+        table.mistake(key, message, format!("known here: {}", known.join(", ")));
     }
 }
 
@@ -153,7 +161,9 @@ mod tests {
         for (from, to, path) in [
             ("FROM {{base_image}}", "FROM {{base}}", "languages.a.dockerfile"),
             ("FROM {{base_image}}", "# nothing", "languages.a.dockerfile"),
-            ("{{version}}", "{{versoin}}", "languages.a.base-image"),
+            ("{{version}}", "{{base_image}}", "languages.a.base-image"),
+            ("{{entrypoint_path}}", "{{base_image}}", "languages.a.entrypoint-files"),
+            ("\"versions\"", "\"aliases\": \"a b\", \"versions\"", "languages.a.aliases"),
             ("\"1\"", "\"1 2\"", "languages.a.versions"),
             ("main.handler", "main", "languages.a.default-entrypoint"),
             ("\"versions\": [\"1\"],", "", "languages.a.versions"),

@@ -120,7 +120,7 @@ mod tests {
         let patch = both.patch(&LIMITS).unwrap();
         assert_eq!((patch.memory_mib, patch.timeout_ms), (Some(64), Some(100)));
         assert_eq!(patch.because.rule, "limits-cap");
-        assert_eq!(Caps { memory_mib: Some(128), ..Caps::default() }.patch(&LIMITS).is_none(), true);
+        assert!(Caps { memory_mib: Some(128), ..Caps::default() }.patch(&LIMITS).is_none());
     }
 
     #[test]
