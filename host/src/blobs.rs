@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
 pub mod local;
+pub mod memory;
 pub mod s3;
+mod transfer;
 
 /// An object store in which a `put` is seen whole or not at all.
 #[async_trait]

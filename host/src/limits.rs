@@ -101,8 +101,22 @@ pub const POST_PROCESS_BODY_BYTES_MAX: usize = 512 * KIB;
 
 // Storage.
 pub const S3_PART_BYTES: usize = 8 * MIB;
+/// Parts in memory and on the way at once, of all uploads together.
+pub const S3_PARTS_CONCURRENT_MAX: usize = 4;
+pub const S3_PARTS_MAX: u64 = 10_000;
 pub const S3_ATTEMPTS: u32 = 4;
+pub const S3_BACKOFF_FIRST: Duration = Duration::from_millis(200);
+pub const S3_BACKOFF_MAX: Duration = Duration::from_secs(5);
+pub const S3_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From sending a request, a part's bytes included, to the first byte of the answer.
+pub const S3_READ_TIMEOUT: Duration = Duration::from_secs(60);
+pub const S3_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(90);
+/// A body on which nothing has moved for so long is given up.
+pub const S3_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// What an error repeats of an object store's own words.
+pub const S3_MESSAGE_CHARS_MAX: usize = 256;
 pub const BLOB_KEY_BYTES_MAX: usize = 512;
+pub const BLOBS_LISTED_MAX: usize = 100_000;
 
 // Database.
 pub const POSTGRES_CONNECTIONS_MAX: u32 = 10;
@@ -130,5 +144,7 @@ pub const DB_LIST_ROWS_MAX: u64 = 10_000;
 const _: () = assert!(POSTGRES_STATEMENT_TIMEOUT.as_secs() < DB_OPERATION_TIMEOUT.as_secs());
 const _: () = assert!(SQLITE_BUSY_TIMEOUT.as_secs() < DB_OPERATION_TIMEOUT.as_secs());
 const _: () = assert!(S3_PART_BYTES >= 5 * MIB, "S3 refuses smaller parts but for the last");
+const _: () = assert!(ARCHIVE_BYTES_MAX / (S3_PART_BYTES as u64) < S3_PARTS_MAX);
+const _: () = assert!(S3_READ_TIMEOUT.as_secs() < S3_ATTEMPT_TIMEOUT.as_secs());
 const _: () = assert!(POST_PROCESS_BODY_BYTES_MAX < PLUGIN_HOSTCALL_FUEL);
 const _: () = assert!(ARCHIVE_BYTES_MAX <= UNPACKED_BYTES_MAX);

@@ -77,10 +77,15 @@ stop_services() {
 }
 
 stop_s3() {
+  local port
   if [ -n "${S3_PID:-}" ]; then
     kill -KILL "$S3_PID" 2>/dev/null || true
     wait "$S3_PID" 2>/dev/null || true
     S3_PID=
+    # It puts a socket for each of its parts here, whatever TMPDIR says.
+    for port in $S3_PORTS; do
+      rm -f /tmp/seaweedfs-*-grpc-"$((port + 10000))".sock
+    done
   fi
   return 0
 }
@@ -124,7 +129,8 @@ install_seaweedfs() {
 launch_seaweedfs() {
   local weed=$1 dir=$2
   shift 2
-  HOME=$dir "$weed" mini -dir="$dir/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
+  S3_PORTS=$*
+  HOME=$dir "$weed" -logtostderr=true mini -dir="$dir/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
     -bucket="$DUNNAGE_TEST_S3_BUCKET" -s3.config="$dir/s3.json" -master.telemetry=false \
     -webdav=false -admin.ui=false -s3.port.iceberg=0 -s3.port.lance=0 \
     -filer.localSocket="$dir/filer.sock" -s3.localSocket="$dir/s3.sock" \
