@@ -109,12 +109,14 @@ fn s3_config() -> S3Config {
 
 /// Bytes that no two offsets have alike for long, so that parts in a wrong order show.
 fn bytes_of(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    let mut state = seed;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 32) as u8
+        (state ^ (state >> 32)).to_le_bytes()
     };
-    (0..length).map(|_| next()).collect()
+    let mut bytes: Vec<u8> = (0..length.div_ceil(8)).flat_map(|_| next()).collect();
+    bytes.truncate(length);
+    bytes
 }
 
 /// Two whole parts and the beginning of a third.

@@ -191,8 +191,22 @@ async fn the_store_can_be_checked(corner: Corner) {
 fn keys_never_leave_the_store() {
     let long = "k".repeat(limits::BLOB_KEY_BYTES_MAX + 1);
     for text in [
-        "", "/", "/etc/passwd", "a/", "a//b", "..", "a/../b", "./a", "a\0b", "a\nb", "a b", "ä", "+temporary/x",
-        "a\\b", "a%2e", &long,
+        "",
+        "/",
+        "/etc/passwd",
+        "a/",
+        "a//b",
+        "..",
+        "a/../b",
+        "./a",
+        "a\0b",
+        "a\nb",
+        "a b",
+        "ä",
+        "+temporary/x",
+        "a\\b",
+        "a%2e",
+        &long,
     ] {
         assert!(matches!(Key::parse(text), Err(Error::InvalidKey(_))), "{text:?}");
     }

@@ -121,29 +121,51 @@ async fn parts_are_sent_again_until_they_arrive() {
     corner.clear().await;
 }
 
-/// The server has joined the parts, but its answer was lost.
+fn completes(line: &str) -> bool {
+    line.starts_with("POST") && line.contains("uploadId=")
+}
+
+/// The server has joined the parts, but its answer was lost: some servers then say so again, for
+/// others the upload is no more.
 #[tokio::test]
 async fn an_upload_whose_completion_was_not_heard_is_complete() {
-    let proxy = Proxy::start(|line, n| {
-        let completes = line.starts_with("POST") && line.contains("uploadId=");
-        if completes && n < 5 { Act::CutAnswer } else { Act::Pass }
-    })
-    .await;
+    for again in [Act::Pass, Act::NoSuchUpload] {
+        let heard = std::sync::atomic::AtomicBool::new(false);
+        let proxy = Proxy::start(move |line, _| match completes(line) {
+            true if !heard.swap(true, std::sync::atomic::Ordering::SeqCst) => Act::CutAnswer,
+            true => again,
+            false => Act::Pass,
+        })
+        .await;
+        let corner = through(&proxy);
+        let (key, bytes) = (corner.key("large"), bytes_of(LARGE_BYTES, 8));
+        corner.put(&key, b"what was there before").await.unwrap();
+        corner.put(&key, &bytes).await.unwrap();
+        assert_eq!(proxy.count("POST"), 3, "one begins, two complete");
+        assert!(corner.read(&key).await.unwrap() == bytes);
+        assert_eq!(corner.counted(), [2, 0, 1, 0]);
+        corner.clear().await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_no_more_has_failed() {
+    let proxy = Proxy::start(|line, _| if completes(line) { Act::NoSuchUpload } else { Act::Pass }).await;
     let corner = through(&proxy);
-    let (key, bytes) = (corner.key("large"), bytes_of(LARGE_BYTES, 8));
-    corner.put(&key, &bytes).await.unwrap();
-    assert_eq!(proxy.count("POST"), 3, "one begins, two complete");
-    assert!(corner.read(&key).await.unwrap() == bytes);
-    assert_eq!(corner.counted(), [1, 0, 1, 0]);
+    let key = corner.key("large");
+    corner.put(&key, b"what was there before").await.unwrap();
+    let error = corner.put(&key, &bytes_of(LARGE_BYTES, 13)).await.unwrap_err();
+    assert!(shown(&error).contains("NoSuchUpload"), "{error:?}");
+    assert_eq!(corner.read(&key).await.unwrap(), b"what was there before");
+    assert_eq!(uploads_left(&corner).await, 0);
     corner.clear().await;
 }
 
 #[tokio::test]
 async fn an_upload_that_fails_leaves_no_parts() {
-    let proxy = Proxy::start(|line, _| {
-        if line.contains("partNumber=2") { Act::Unavailable } else { Act::Pass }
-    })
-    .await;
+    let proxy =
+        Proxy::start(|line, _| if line.contains("partNumber=2") { Act::Unavailable } else { Act::Pass })
+            .await;
     let corner = through(&proxy);
     let error = corner.put(&corner.key("large"), &bytes_of(LARGE_BYTES, 9)).await.unwrap_err();
     assert!(matches!(error, Error::Failed { .. }), "{error:?}");
@@ -158,10 +180,13 @@ async fn an_upload_that_fails_leaves_no_parts() {
 async fn an_upload_that_is_given_up_leaves_no_parts() {
     // While the second part is on its way, and while the upload is being begun.
     for stuck in ["partNumber=2", "?uploads"] {
-        let proxy = Proxy::start(move |line, _| {
-            if line.contains(stuck) && stuck != "?uploads" { Act::Silence } else { Act::Pass }
-        })
-        .await;
+        let proxy =
+            Proxy::start(
+                move |line, _| {
+                    if line.contains(stuck) && stuck != "?uploads" { Act::Silence } else { Act::Pass }
+                },
+            )
+            .await;
         let corner = through(&proxy);
         let (key, bytes) = (corner.key("large"), bytes_of(LARGE_BYTES, 10));
         {
@@ -221,11 +246,27 @@ async fn bodies_are_signed_over_their_digest() {
 }
 
 #[tokio::test]
+async fn a_session_token_is_sent_along() {
+    let proxy = Proxy::start(|_, _| Act::Unavailable).await;
+    let token = Some(Secret::new("the-session-token"));
+    let config = S3Config { endpoint: Some(proxy.endpoint.clone()), session_token: token, ..s3_config() };
+    let error = Corner::of_s3(&config).blobs.check().await.unwrap_err();
+    assert!(!shown(&error).contains("the-session-token"), "{error:?}");
+    assert!(proxy.requests()[0].contains("x-amz-security-token: the-session-token"));
+}
+
+#[tokio::test]
 async fn the_double_does_what_its_script_says() {
     let memory = Arc::new(Memory::new(Arc::new(Metrics::new().unwrap())));
     let corner = Corner { blobs: memory.clone(), ..Corner::memory() };
     let key = corner.key("object");
-    memory.script([Fault::Fail, Fault::Deny, Fault::None, Fault::CutOff(2), Fault::Delay(Duration::from_millis(30))]);
+    memory.script([
+        Fault::Fail,
+        Fault::Deny,
+        Fault::None,
+        Fault::CutOff(2),
+        Fault::Delay(Duration::from_millis(30)),
+    ]);
     assert!(matches!(corner.put(&key, b"bytes").await, Err(Error::Failed { .. })));
     assert!(matches!(corner.put(&key, b"bytes").await, Err(Error::Denied { .. })));
     corner.put(&key, b"bytes").await.unwrap();

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::required;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub(super) enum Act {
     Pass,
     /// Closes the connection when the request has come.
     Cut,
@@ -25,8 +25,10 @@ pub enum Act {
     StallAfter(usize),
     /// Changes the byte at this offset of the answer.
     Spoil(usize),
-    /// Answers 503 itself.
+    /// Answers itself, with 503.
     Unavailable,
+    /// Answers itself that there is no such upload.
+    NoSuchUpload,
     /// Never answers.
     Silence,
 }
@@ -34,14 +36,14 @@ pub enum Act {
 /// Decides by the request's first line and how many came before it.
 type Script = Box<dyn Fn(&str, usize) -> Act + Send + Sync>;
 
-pub struct Proxy {
-    pub endpoint: String,
+pub(super) struct Proxy {
+    pub(super) endpoint: String,
     requests: Arc<Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Proxy {
-    pub async fn start(script: impl Fn(&str, usize) -> Act + Send + Sync + 'static) -> Self {
+    pub(super) async fn start(script: impl Fn(&str, usize) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let (requests, script) = (Arc::default(), Arc::new(Box::new(script) as Script));
@@ -50,11 +52,11 @@ impl Proxy {
     }
 
     /// The heads of the requests so far.
-    pub fn requests(&self) -> Vec<String> {
+    pub(super) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 
-    pub fn count(&self, text: &str) -> usize {
+    pub(super) fn count(&self, text: &str) -> usize {
         self.requests().iter().filter(|head| head.lines().next().unwrap().contains(text)).count()
     }
 }
@@ -83,9 +85,10 @@ async fn pass(mut client: TcpStream, script: &Script, requests: &Mutex<Vec<Strin
     };
     match act {
         Act::Cut => return Ok(()),
-        Act::Unavailable => {
-            let answer = "HTTP/1.1 503 Slow Down\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            return client.write_all(answer.as_bytes()).await;
+        Act::Unavailable => return answer_with(&mut client, "503 Slow Down", "").await,
+        Act::NoSuchUpload => {
+            let body = "<Error><Code>NoSuchUpload</Code><Message>Gone.</Message></Error>";
+            return answer_with(&mut client, "404 Not Found", body).await;
         }
         Act::Silence => return std::future::pending().await,
         _ => {}
@@ -102,6 +105,12 @@ async fn pass(mut client: TcpStream, script: &Script, requests: &Mutex<Vec<Strin
         tokio::time::sleep(Duration::from_secs(120)).await;
     }
     Ok(())
+}
+
+async fn answer_with(client: &mut TcpStream, status: &str, body: &str) -> io::Result<()> {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    client.write_all(format!("{head}{body}").as_bytes()).await
 }
 
 async fn read_request(client: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {

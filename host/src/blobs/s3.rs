@@ -98,7 +98,9 @@ impl Blobs for S3 {
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|e| fault(doing, Missing::Other(prefix), e))?;
-            found.extend(page.contents.unwrap_or_default().into_iter().filter_map(listed));
+            let objects = page.contents.unwrap_or_default().into_iter().filter_map(listed);
+            // Callers delete what they are told of, and some servers normalise a prefix.
+            found.extend(objects.filter(|object| object.key.as_str().starts_with(prefix)));
             if found.len() > limits::BLOBS_LISTED_MAX {
                 return Err(failed(doing, prefix, "there are too many"));
             }

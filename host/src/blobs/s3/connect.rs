@@ -5,10 +5,10 @@ use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    StalledStreamProtectionConfig,
+    SharedHttpClient, StalledStreamProtectionConfig,
 };
-use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
 use super::fault::failed;
 use crate::blobs::Error;
@@ -19,11 +19,11 @@ const REGION_DEFAULT: &str = "us-east-1";
 const R2_REGION: &str = "auto";
 
 pub(super) fn client(config: &S3) -> Result<Client, Error> {
-    // The one connector serves https and http endpoints; ring, since SQL's TLS uses it already.
-    let tls = Provider::Rustls(CryptoMode::Ring);
+    let endpoint = endpoint(config)?;
+    let plain = endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
     let builder = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https())
+        .http_client(http_client(plain)?)
         .credentials_provider(credentials(config))
         .region(Region::new(region(config).to_owned()))
         .retry_config(retries())
@@ -34,12 +34,22 @@ pub(super) fn client(config: &S3) -> Result<Client, Error> {
         )
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-    let builder = match endpoint(config)? {
+    let builder = match endpoint {
         // A bucket as part of the host's name needs a DNS that many a server does not have.
         Some(endpoint) => builder.endpoint_url(endpoint).force_path_style(true),
         None => builder,
     };
     Ok(Client::from_conf(builder.build()))
+}
+
+/// One connector for https and http; its cryptography is ring, which TLS to the database uses too.
+/// A plain endpoint needs no certificates, and a machine may have none.
+fn http_client(plain: bool) -> Result<SharedHttpClient, Error> {
+    let roots = if plain { TrustStore::empty() } else { TrustStore::default() };
+    let context = TlsContext::builder().with_trust_store(roots).build();
+    let context = context.map_err(|e| failed("preparing TLS for", "the object store", e))?;
+    let builder = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
+    Ok(builder.tls_context(context).build_https())
 }
 
 fn endpoint(config: &S3) -> Result<Option<String>, Error> {

@@ -17,10 +17,12 @@ use crate::limits;
 
 const DOING: &str = "storing the object in parts as";
 
+const NO_SUCH_UPLOAD: &str = "NoSuchUpload";
+
 pub(super) async fn put(bucket: &Arc<Bucket>, key: &Key, source: &Source) -> Result<(), Error> {
     let upload = Upload::create(bucket, key, source).await?;
     let ended = match upload.send_parts(source).await {
-        Ok(parts) => upload.complete(parts).await,
+        Ok(parts) => upload.complete(parts, source.sha256()).await,
         Err(error) => Err(error),
     };
     match ended {
@@ -85,16 +87,24 @@ impl Upload {
         Ok(CompletedPart::builder().part_number(number).e_tag(tag).build())
     }
 
-    async fn complete(&self, parts: Vec<CompletedPart>) -> Result<(), Error> {
+    async fn complete(&self, parts: Vec<CompletedPart>, sha256: &str) -> Result<(), Error> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let request = self.bucket.client.complete_multipart_upload().bucket(&self.bucket.name);
         let request = request.key(self.key.as_str()).upload_id(&self.id).multipart_upload(parts);
-        let completed = request.send().await.map_err(|e| self.fault(e))?;
-        match completed.e_tag {
-            Some(_) => Ok(()),
+        match request.send().await {
+            Ok(completed) if completed.e_tag.is_some() => Ok(()),
             // The status comes before the parts are joined, and does not say how that ended.
-            None => Err(failed(DOING, &self.key, "the answer does not say that the parts were joined")),
+            Ok(_) => Err(failed(DOING, &self.key, "the answer does not say that the parts were joined")),
+            // The answer to an earlier attempt may have been lost.
+            Err(error) if error.code() == Some(NO_SUCH_UPLOAD) && self.is_stored(sha256).await => Ok(()),
+            Err(error) => Err(self.fault(error)),
         }
+    }
+
+    async fn is_stored(&self, sha256: &str) -> bool {
+        let request = self.bucket.client.head_object().bucket(&self.bucket.name).key(self.key.as_str());
+        let metadata = request.send().await.ok().and_then(|object| object.metadata);
+        metadata.is_some_and(|all| all.get(DIGEST).is_some_and(|stored| stored == sha256))
     }
 
     fn keep(mut self) {
@@ -129,7 +139,7 @@ async fn abort(bucket: &Bucket, key: &Key, id: &str) {
     let request = bucket.client.abort_multipart_upload().bucket(&bucket.name).key(key.as_str());
     let aborted = request.upload_id(id).send().await;
     if let Err(error) = aborted
-        && error.code() != Some("NoSuchUpload")
+        && error.code() != Some(NO_SUCH_UPLOAD)
     {
         let error = fault("aborting the upload of", Missing::Other(key.as_str()), error);
         tracing::warn!(
