@@ -1,1 +1,8 @@
-//! invoke
+//! The invoke story below its plugins: real sockets and tasks, an engine that fails on purpose.
+
+mod api;
+mod faults;
+mod records;
+mod rig;
+mod runtime;
+mod waiting;

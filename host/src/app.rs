@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -17,13 +18,14 @@ use crate::catalog::{Catalog, Deployed};
 use crate::config::{Config, Storage};
 use crate::containers::Containers;
 use crate::containers::podman::{Podman, PodmanOptions};
-use crate::db::{Db, PluginEvent};
+use crate::db::{Db, InvocationRecord, PluginEvent};
 use crate::http::auth;
 use crate::invoke::Invoker;
+use crate::invoke::protocol::Peers;
 use crate::metrics::Metrics;
 use crate::model::Scope;
 use crate::plugins::Plugins;
-use crate::{blobs, clock, containers, db, deploy, limits, plugins, reconcile};
+use crate::{blobs, clock, containers, db, deploy, invoke, limits, plugins, reconcile};
 
 pub struct App {
     pub config: Config,
@@ -102,7 +104,17 @@ impl App {
         let engine_stop = CancellationToken::new();
         let containers = connect_engine(&config, engine_stop.clone()).await?;
         let (tasks, flush) = (TaskTracker::new(), CancellationToken::new());
-        let invoker = Invoker::start(&config, db.clone(), metrics.clone(), &tasks, flush.clone());
+        let options = invoke::Options {
+            containers: containers.clone(),
+            metrics: metrics.clone(),
+            tasks: tasks.clone(),
+            run_dir: run_dir(&config.data_dir),
+            host_id,
+            places: config.functions.max_concurrent as usize,
+            wait_max: limits::INVOKE_WAIT_MAX,
+            peers: Peers::of_functions(),
+        };
+        let invoker = Invoker::start(options, record_in(db.clone()), flush.clone());
         let app = Self {
             config,
             host_id,
@@ -150,7 +162,7 @@ impl App {
 
     /// Runtime sockets, one directory a container; emptied at start.
     pub fn run_dir(&self) -> PathBuf {
-        self.config.data_dir.join("run")
+        run_dir(&self.config.data_dir)
     }
 
     /// Where the first start leaves the token that may do all.
@@ -266,6 +278,20 @@ async fn connect_engine(config: &Config, stop: CancellationToken) -> Result<Arc<
         Ok(()) => tracing::info!(engine = engine.description, "Container engine found."),
     }
     Ok(Arc::new(podman))
+}
+
+/// Writes batches of invocation records; the writer owns the connection it writes through.
+fn record_in(db: Db) -> impl Fn(Arc<[InvocationRecord]>) -> Recording + Send + Sync + 'static {
+    move |batch| {
+        let db = db.clone();
+        Box::pin(async move { db.record_invocations(&batch).await })
+    }
+}
+
+type Recording = Pin<Box<dyn Future<Output = Result<(), db::Error>> + Send>>;
+
+fn run_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("run")
 }
 
 fn read_or_make_admin_token(path: &Path) -> Result<crate::config::Secret, StartError> {

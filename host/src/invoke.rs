@@ -1,20 +1,44 @@
 //! The invoke story: from a request to its function's answer.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::catalog::Deployed;
-use crate::config::Config;
-use crate::db::Db;
+use crate::containers::Containers;
+use crate::db::InvocationRecord;
 use crate::metrics::Metrics;
-use crate::model::{Finding, FunctionResponse, Principal};
-use crate::{containers, plugins};
+use crate::model::{Finding, FunctionResponse, Limits, Principal};
+use crate::{containers, db, plugins};
+
+mod call;
+mod instance;
+mod observe;
+mod output;
+mod place;
+mod place_state;
+pub mod protocol;
+mod record;
+mod respond;
+mod review;
+mod spec;
+
+pub use call::Ended;
+pub use instance::Instance;
+use instance::Instances;
+pub use observe::{Observed, Verdict};
+pub use place::Place;
+use place::Places;
+use protocol::Peers;
+use record::Recorder;
 
 /// One call, as the function gets it.
 #[derive(Debug)]
@@ -143,30 +167,105 @@ pub enum Error {
     ShuttingDown,
 }
 
-/// What calls share: places, starts, the queue of records.
-pub struct Invoker {}
+/// What calls share: places, containers, the queue of records.
+pub struct Invoker {
+    places: Places,
+    instances: Instances,
+    recorder: Recorder,
+}
+
+/// What an [`Invoker`] works with.
+pub struct Options {
+    pub containers: Arc<dyn Containers>,
+    pub metrics: Arc<Metrics>,
+    /// Tracks what outlives a call: the end of its container, the writer of records.
+    pub tasks: TaskTracker,
+    /// Where each container's socket gets a directory of its own.
+    pub run_dir: PathBuf,
+    pub host_id: Uuid,
+    /// Calls under way at once.
+    pub places: usize,
+    pub wait_max: Duration,
+    pub peers: Peers,
+}
 
 impl Invoker {
-    /// Starts the task that writes records; it ends, with all written, when `flush` is cancelled.
-    pub fn start(
-        config: &Config,
-        db: Db,
-        metrics: Arc<Metrics>,
-        tasks: &TaskTracker,
-        flush: CancellationToken,
-    ) -> Self {
-        let _ = (config, db, metrics, tasks, flush);
-        todo!()
+    /// Starts the task that writes records; it ends, with all written, when `flush` is cancelled and
+    /// every container is removed.
+    pub fn start<W, F>(options: Options, write: W, flush: CancellationToken) -> Self
+    where
+        W: Fn(Arc<[InvocationRecord]>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), db::Error>> + Send + 'static,
+    {
+        Self {
+            places: Places::new(options.places, options.wait_max, options.metrics.clone()),
+            recorder: Recorder::start(write, options.metrics.clone(), &options.tasks, flush),
+            instances: Instances::new(options),
+        }
+    }
+
+    /// Waits for a place among all calls and among those of the function.
+    pub async fn place(&self, function: &Deployed, limits: &Limits) -> Result<Place, Error> {
+        self.places.enter(function.function.id, limits.concurrency).await
+    }
+
+    /// Creates and starts a container for one call. `verdict` tells what became of that, and is
+    /// recorded when the container is gone.
+    pub async fn instance(
+        &self,
+        function: &Deployed,
+        limits: &Limits,
+        request: &Request,
+        verdict: oneshot::Receiver<Verdict>,
+    ) -> Result<Instance, Error> {
+        let Some(turn) = self.places.within_wait(self.instances.turn()).await else {
+            return Err(self.places.full(function.function.id, limits.concurrency));
+        };
+        let ticket = self.recorder.ticket(function, request, verdict);
+        self.instances.start(turn, function, limits, ticket).await
     }
 }
 
 /// Serves one call of `function`; `by` is none when the function is public and nobody signed in.
+///
+/// It may be dropped at any moment: the place is free at once, the container is killed and removed.
 pub async fn invoke(
     app: &App,
     function: &Deployed,
     by: Option<&Principal>,
     request: &Request,
 ) -> Result<Answer, Error> {
-    let _ = (app, function, by, request);
-    todo!()
+    let (observed, verdict) = Observed::begin(app.metrics.clone());
+    let result = serve(app, function, by, request, verdict).await;
+    observed.end(&result);
+    result
+}
+
+async fn serve(
+    app: &App,
+    function: &Deployed,
+    by: Option<&Principal>,
+    request: &Request,
+    verdict: oneshot::Receiver<Verdict>,
+) -> Result<Answer, Error> {
+    if app.shutdown.is_cancelled() {
+        return Err(Error::ShuttingDown);
+    }
+    let plugin_call = review::plugin_call(request);
+    let admitted = review::review(app, &plugin_call, function, by, request).await?;
+    let waiting = Instant::now();
+    let place = app.invoker.place(function, &admitted.limits).await?;
+    let instance = app.invoker.instance(function, &admitted.limits, request, verdict).await?;
+    let ended = instance.call(request).await;
+    drop(place);
+    let outcome = respond::post_process(app, &plugin_call, function, ended.run_us, ended.outcome).await?;
+    Ok(Answer {
+        outcome,
+        version: function.version.number,
+        start: Start::Cold,
+        wait_us: call::micros(ended.started.duration_since(waiting)),
+        run_us: ended.run_us,
+        memory_peak_bytes: ended.memory_peak_bytes,
+        warnings: admitted.warnings,
+    })
 }

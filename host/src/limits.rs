@@ -60,10 +60,48 @@ pub const INVOKE_WAITING_MAX: usize = 1_000;
 pub const INVOKE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// A container is removed this long after its answer.
 pub const REMOVE_DELAY: Duration = Duration::from_millis(10);
+pub const REMOVE_ATTEMPTS: u32 = 3;
+pub const REMOVE_RETRY_DELAY: Duration = Duration::from_millis(200);
+/// Creating and starting a container, its socket included.
+pub const INSTANCE_START_TIMEOUT: Duration = Duration::from_secs(20);
+/// One attempt to kill or remove a container.
+pub const INSTANCE_END_TIMEOUT: Duration = Duration::from_secs(8);
+/// Containers that may await their removal before no other is started.
+pub const INSTANCES_ENDING_MAX: usize = 16;
+pub const MEMORY_READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// After a process has ended, what it had sent is still read for this long.
+pub const ANSWER_GRACE: Duration = Duration::from_millis(250);
+/// Seconds that a call which finds all places taken may be told to wait.
+pub const RETRY_AFTER_SECONDS_MIN: u64 = 1;
+pub const RETRY_AFTER_SECONDS_MAX: u64 = 120;
+/// Buffer of one connection to the Runtime API; a request's head must fit.
+pub const RUNTIME_BUFFER_BYTES: usize = 64 * KIB;
+pub const RUNTIME_HEADERS_MAX: usize = 64;
+/// How long the Runtime API waits after a connection could not be accepted.
+pub const RUNTIME_ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
+/// What a function posts as its error.
+pub const ERROR_REPORT_BYTES_MAX: usize = 256 * KIB;
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 8 * KIB;
+pub const ERROR_TYPE_BYTES_MAX: usize = 256;
+/// A path to a Unix socket, with the byte that ends it, is at most 108 bytes.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub const LOG_BYTES_PER_CALL_MAX: usize = 64 * KIB;
+/// Of these bytes, how many are the first that were written; the rest are the last.
+pub const LOG_HEAD_BYTES: usize = 16 * KIB;
+/// What is dropped from a log is dropped in pieces of this size.
+pub const LOG_PIECE_BYTES: usize = 4 * KIB;
 pub const LOG_LINE_BYTES_MAX: usize = 8 * KIB;
+pub const LOG_LINES_PER_CALL_MAX: usize = 1_000;
+/// A failure's last lines may come this long after it.
+pub const LOG_SETTLE: Duration = Duration::from_millis(25);
+/// What a removed container had written is read for this long.
+pub const LOG_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 pub const RECORD_QUEUE_MAX: usize = 10_000;
+/// Logs in the queue of records, all together; over it records go without theirs.
+pub const RECORD_QUEUE_LOG_BYTES_MAX: usize = 64 * MIB;
 pub const RECORD_BATCH_MAX: usize = 200;
+pub const RECORD_ATTEMPTS: u32 = 4;
+pub const RECORD_RETRY_DELAY: Duration = Duration::from_millis(250);
 /// Rows of function_logs kept per function, and days that rows of invocations are kept.
 pub const LOG_ROWS_PER_FUNCTION_MAX: u64 = 10_000;
 pub const INVOCATIONS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -148,3 +186,5 @@ const _: () = assert!(ARCHIVE_BYTES_MAX / (S3_PART_BYTES as u64) < S3_PARTS_MAX)
 const _: () = assert!(S3_READ_TIMEOUT.as_secs() < S3_ATTEMPT_TIMEOUT.as_secs());
 const _: () = assert!(POST_PROCESS_BODY_BYTES_MAX < PLUGIN_HOSTCALL_FUEL);
 const _: () = assert!(ARCHIVE_BYTES_MAX <= UNPACKED_BYTES_MAX);
+const _: () = assert!(LOG_HEAD_BYTES + 2 * LOG_PIECE_BYTES < LOG_BYTES_PER_CALL_MAX);
+const _: () = assert!(RESPONSE_BYTES_MAX >= ERROR_REPORT_BYTES_MAX);
