@@ -134,6 +134,36 @@ pub const PLUGIN_FINDINGS_MAX: usize = 32;
 pub const PLUGIN_FINDING_TEXT_BYTES_MAX: usize = 1024;
 pub const PLUGINS_MAX: usize = 64;
 pub const PLUGIN_INSTANCES_MAX: u32 = 64;
+pub const PLUGIN_MANIFEST_BYTES_MAX: usize = MIB;
+pub const PLUGIN_NAME_BYTES_MAX: usize = 63;
+/// A call waits this long for a free instance before it is given up as `busy`.
+pub const PLUGIN_WAIT_MAX: Duration = Duration::from_millis(500);
+/// Calls of the log import in one plugin call; one more ends the call.
+pub const PLUGIN_LOG_CALLS_MAX: usize = 10_000;
+pub const PLUGIN_STDIO_BYTES_MAX: usize = 16 * KIB;
+pub const PLUGIN_HANDLES_MAX: usize = 1_000;
+pub const PLUGIN_RANDOM_BYTES_MAX: u64 = 64 * KIB as u64;
+pub const PLUGIN_STACK_BYTES: usize = 512 * KIB;
+pub const PLUGIN_ASYNC_STACK_BYTES: usize = 2 * MIB;
+pub const PLUGIN_TABLE_ELEMENTS_MAX: usize = 50_000;
+/// Python components have more than 32.
+pub const PLUGIN_CORE_INSTANCES_MAX: usize = 200;
+pub const PLUGIN_MEMORIES_MAX: usize = 8;
+pub const PLUGIN_TABLES_MAX: usize = 32;
+pub const PLUGIN_INSTANCE_DATA_BYTES_MAX: usize = 10 * MIB;
+/// What a free place keeps of the memory its last call touched, so that the next finds it mapped.
+pub const PLUGIN_MEMORY_KEPT_BYTES: usize = 4 * MIB;
+pub const PLUGIN_TABLE_KEPT_BYTES: usize = 256 * KIB;
+pub const PLUGIN_WARM_PLACES_MAX: u32 = 16;
+pub const PLUGIN_RULES_MAX: usize = 256;
+pub const PLUGIN_RULE_BYTES_MAX: usize = 64;
+pub const PLUGIN_SCHEMA_BYTES_MAX: usize = 256 * KIB;
+pub const PLUGIN_LANGUAGES_MAX: usize = 32;
+/// Aliases, versions or markers of one language.
+pub const PLUGIN_LANGUAGE_WORDS_MAX: usize = 32;
+pub const PLUGIN_LANGUAGE_WORD_BYTES_MAX: usize = 64;
+pub const PLUGIN_MARKER_BYTES_MAX: usize = 256;
+pub const PLUGIN_REASON_BYTES_MAX: usize = 512;
 /// Over this a response's body is not passed to post-processors.
 pub const POST_PROCESS_BODY_BYTES_MAX: usize = 512 * KIB;
 
@@ -184,6 +214,9 @@ const _: () = assert!(SQLITE_BUSY_TIMEOUT.as_secs() < DB_OPERATION_TIMEOUT.as_se
 const _: () = assert!(S3_PART_BYTES >= 5 * MIB, "S3 refuses smaller parts but for the last");
 const _: () = assert!(ARCHIVE_BYTES_MAX / (S3_PART_BYTES as u64) < S3_PARTS_MAX);
 const _: () = assert!(S3_READ_TIMEOUT.as_secs() < S3_ATTEMPT_TIMEOUT.as_secs());
+const _: () = assert!(PLUGIN_STACK_BYTES < PLUGIN_ASYNC_STACK_BYTES, "host functions need the rest");
+const _: () = assert!(PLUGIN_TICK.as_millis() < PLUGIN_CPU_MAX.as_millis());
+const _: () = assert!(PLUGIN_CPU_MAX.as_millis() <= PLUGIN_WALL_MAX.as_millis());
 const _: () = assert!(POST_PROCESS_BODY_BYTES_MAX < PLUGIN_HOSTCALL_FUEL);
 const _: () = assert!(ARCHIVE_BYTES_MAX <= UNPACKED_BYTES_MAX);
 const _: () = assert!(LOG_HEAD_BYTES + 2 * LOG_PIECE_BYTES < LOG_BYTES_PER_CALL_MAX);

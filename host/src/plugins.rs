@@ -3,16 +3,47 @@
 //! The only module that names wasmtime. A plugin's "no" is a [`Denied`]; a plugin's failure is a
 //! [`Failure`], and the two never look alike.
 
-use std::path::Path;
-use std::sync::Arc;
+mod manifest;
+mod settings;
 
+mod engine;
+mod guest_log;
+mod guest_state;
+
+mod inspect;
+mod load;
+mod registry;
+
+mod ask;
+mod call;
+
+mod answer;
+mod edit;
+mod sanitise;
+
+mod bindings;
+mod convert;
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::metrics::Metrics;
 use crate::model::{Finding, FunctionRef, FunctionResponse, Limits, Plan, Principal, SourceFile};
+use answer::Judged;
+use ask::Said;
+use call::Runtime;
+use registry::{Active, Complaints, Registry};
 
 /// All plugins that the manifest names, loaded and tried.
-pub struct Plugins {}
+pub struct Plugins {
+    /// Replaced as a whole, so that no call sees half a change.
+    registry: RwLock<Arc<Registry>>,
+    /// One refresh at a time.
+    complaints: Mutex<Complaints>,
+}
 
 /// What every plugin call carries.
 #[derive(Clone, Debug)]
@@ -150,29 +181,50 @@ pub struct LoadError {
 impl Plugins {
     /// Loads what the manifest names; `None` gives a host without plugins.
     pub async fn load(manifest: Option<&Path>, metrics: Arc<Metrics>) -> Result<Plugins, LoadError> {
-        let _ = (manifest, metrics);
-        todo!()
+        let entries = manifest.map(manifest::read).transpose()?.unwrap_or_default();
+        let mut plugins = Vec::with_capacity(entries.len());
+        if !entries.is_empty() {
+            let engine = engine::start().map_err(|error| no_engine(&error))?;
+            let linker = engine::linker(&engine).map_err(|error| no_engine(&error))?;
+            let runtime = Arc::new(Runtime::new(engine, metrics));
+            for entry in entries {
+                let loaded = load::load(&runtime, &linker, entry).await?;
+                plugins.push(Active::first(loaded).await?);
+            }
+        }
+        let registry = RwLock::new(Arc::new(Registry::new(plugins)?));
+        Ok(Plugins { registry, complaints: Mutex::default() })
     }
 
     pub fn states(&self) -> Vec<PluginState> {
-        todo!()
+        self.registry().plugins.iter().map(|plugin| plugin.loaded.state.clone()).collect()
     }
 
     /// Those that the plugins serve under the settings in force.
     pub fn languages(&self) -> Arc<[Language]> {
-        todo!()
+        self.registry().languages.clone()
     }
 
     /// Reads the files that settings name again. Settings that changed and that their plugin accepts
     /// are in force from here on; else the last good ones stay, and the log says why.
     pub async fn refresh(&self) {
-        todo!()
+        let mut complaints = self.complaints.lock().await;
+        let current = self.registry();
+        if let Some(next) = current.refreshed(&mut complaints).await {
+            *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        }
     }
 
     /// Asks the plugin that serves `source.function.language`.
     pub async fn generate(&self, call: &Call, source: &Source) -> Result<Plan, PlanError> {
-        let _ = (call, source);
-        todo!()
+        let registry = self.registry();
+        let language = &source.function.language;
+        let served = registry.serving(language).and_then(|p| Some((p, p.loaded.points.dockerfile.as_ref()?)));
+        let Some((plugin, export)) = served else {
+            return Err(PlanError::NoSuchLanguage(language.clone()));
+        };
+        let planned = plugin.generate(export, &convert::call(call), &convert::source(source)).await?;
+        planned.map_err(|findings| PlanError::Refused(plugin.denied(findings)))
     }
 
     /// Asks every on-deploy policy in the manifest's order.
@@ -182,8 +234,17 @@ impl Plugins {
         by: &Principal,
         what: &Deployment,
     ) -> Result<Admitted, ReviewError> {
-        let _ = (call, by, what);
-        todo!()
+        let registry = self.registry();
+        let mut admitted = Admitted { limits: what.limits, warnings: Vec::new() };
+        let (call, by, mut what) = (convert::call(call), convert::principal(by), convert::deployment(what));
+        for plugin in &registry.plugins {
+            if let Some(export) = &plugin.loaded.points.on_deploy {
+                what.limits = convert::wit_limits(admitted.limits);
+                let judged = plugin.review_deploy(export, &call, &by, &what, admitted.limits).await?;
+                admitted.take(judged, plugin)?;
+            }
+        }
+        Ok(admitted)
     }
 
     /// Asks every on-invoke policy in the manifest's order; `by` is none for a public function.
@@ -193,8 +254,21 @@ impl Plugins {
         by: Option<&Principal>,
         what: &Invocation,
     ) -> Result<Admitted, ReviewError> {
-        let _ = (call, by, what);
-        todo!()
+        let registry = self.registry();
+        let mut admitted = Admitted { limits: what.limits, warnings: Vec::new() };
+        if registry.plugins.iter().all(|plugin| plugin.loaded.points.on_invoke.is_none()) {
+            return Ok(admitted);
+        }
+        let (call, by) = (convert::call(call), by.map(convert::principal));
+        let mut what = convert::invocation(what);
+        for plugin in &registry.plugins {
+            if let Some(export) = &plugin.loaded.points.on_invoke {
+                what.limits = convert::wit_limits(admitted.limits);
+                let judged = plugin.review_invoke(export, &call, by.as_ref(), &what, admitted.limits).await?;
+                admitted.take(judged, plugin)?;
+            }
+        }
+        Ok(admitted)
     }
 
     /// Passes the answer through every post-processor in the manifest's order.
@@ -205,7 +279,56 @@ impl Plugins {
         duration_us: u64,
         response: FunctionResponse,
     ) -> Result<Processed, Failure> {
-        let _ = (call, function, duration_us, response);
-        todo!()
+        let registry = self.registry();
+        if registry.plugins.iter().all(|plugin| plugin.loaded.points.post_process.is_none()) {
+            return Ok(Processed::Response(response));
+        }
+        let (call, function) = (convert::call(call), convert::function(function));
+        let (mut response, unseen) = convert::response(response, duration_us);
+        for plugin in &registry.plugins {
+            if let Some(export) = &plugin.loaded.points.post_process {
+                match plugin.process(export, &call, &function, &response).await? {
+                    Said::Keep => {}
+                    Said::Edit(edit) => edit.apply(&mut response),
+                    Said::Withhold(findings) => return Ok(Processed::Withheld(plugin.denied(findings))),
+                }
+            }
+        }
+        Ok(Processed::Response(convert::function_response(response, unseen)))
     }
+
+    fn registry(&self) -> Arc<Registry> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Admitted {
+    fn take(&mut self, judged: Judged, plugin: &Active) -> Result<(), ReviewError> {
+        match judged {
+            Judged::Allow { limits, warnings } => {
+                self.limits = limits;
+                self.warnings.extend(warnings);
+                Ok(())
+            }
+            Judged::Deny(findings) => Err(ReviewError::Denied(plugin.denied(findings))),
+            Judged::Abstain => Ok(()),
+        }
+    }
+}
+
+impl Active {
+    fn denied(&self, findings: Vec<Finding>) -> Denied {
+        Denied { plugin: self.loaded.entry.name.clone(), findings }
+    }
+}
+
+impl LoadError {
+    fn new(plugin: &str, code: &'static str, what: String, remedy: &str) -> Self {
+        Self { plugin: plugin.to_owned(), code, what, remedy: remedy.to_owned() }
+    }
+}
+
+fn no_engine(error: &wasmtime::Error) -> LoadError {
+    let what = format!("no WebAssembly engine could be started: {error:#}");
+    LoadError::new("(engine)", "no-engine", what, "Give the host more address space and threads.")
 }
