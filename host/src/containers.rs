@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::model::Limits;
 
 pub mod podman;
+pub mod scripted;
 
 /// Marks everything that a host made: value is the host's id (`{data}/host.id`).
 pub const HOST_LABEL: &str = "org.dunnage.host";

@@ -43,6 +43,35 @@ pub const PROBLEM_LOG_LINES: usize = 40;
 /// Another host's deploy that began longer ago than this is taken for dead.
 pub const INTENT_STALE: Duration = Duration::from_secs(24 * 3600);
 
+// The container engine.
+pub const ENGINE_PING_TIMEOUT: Duration = Duration::from_secs(2);
+pub const ENGINE_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub const ENGINE_ANSWER_BYTES_MAX: usize = 16 * MIB;
+pub const ENGINE_MESSAGE_CHARS_MAX: usize = 2048;
+/// One line of JSON in the answer to a build.
+pub const BUILD_EVENT_BYTES_MAX: usize = MIB;
+/// From a build's time being up to its processes being gone.
+pub const BUILD_KILL_TIMEOUT: Duration = Duration::from_secs(10);
+pub const OUTPUT_CHUNK_BYTES_MAX: usize = 64 * KIB;
+pub const OUTPUT_FRAME_BYTES_MAX: usize = MIB;
+pub const OUTPUT_CHANNEL_CHUNKS: usize = 16;
+/// What a container that has ended wrote is delivered for this long, then dropped.
+pub const OUTPUT_AFTER_EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From a container's end to the engine telling its exit code.
+pub const EXIT_CODE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const KILLED_EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+pub const CGROUP_FILE_BYTES_MAX: u64 = 64 * KIB as u64;
+pub const CONTAINER_FILES_MAX: u64 = 1024;
+/// All containers share one user id, and with it this number of processes.
+pub const CONTAINER_USER_PROCESSES_MAX: u64 = 32_768;
+pub const CONTAINER_SHM_BYTES: u64 = 4 * MIB as u64;
+pub const SERVICE_START_TIMEOUT: Duration = Duration::from_secs(20);
+pub const SERVICE_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+pub const SERVICE_RESTART_DELAY_MIN: Duration = Duration::from_millis(100);
+pub const SERVICE_RESTART_DELAY_MAX: Duration = Duration::from_secs(10);
+/// A service that lived this long is restarted without delay.
+pub const SERVICE_STEADY: Duration = Duration::from_secs(30);
+
 // Invocations.
 pub const RESPONSE_BYTES_MAX: usize = 6 * MIB;
 pub const RESPONSE_HEADERS_MAX: usize = 64;
