@@ -27,11 +27,31 @@ pub const LABEL_BYTES_MAX: usize = 256;
 pub const ENVIRONMENT_MAX: usize = 128;
 pub const ENVIRONMENT_VALUE_BYTES_MAX: usize = 32 * KIB;
 pub const MARKER_TEXT_BYTES_MAX: u64 = 64 * KIB as u64;
+pub const PATH_COMPONENT_BYTES_MAX: usize = 255;
+/// One PAX header or GNU long name.
+pub const TAR_EXTENSION_BYTES_MAX: u64 = 256 * KIB as u64;
+/// All of a tar, its headers and padding included.
+pub const TAR_BYTES_MAX: u64 = UNPACKED_BYTES_MAX + ARCHIVE_FILES_MAX as u64 * 4 * KIB as u64;
+/// A zip's directory is held in memory.
+pub const ZIP_DIRECTORY_BYTES_MAX: u64 = 16 * MIB as u64;
+/// Chunks in which bytes go from and to threads that may block, and how many wait.
+pub const CHUNK_BYTES: usize = 64 * KIB;
+pub const CHUNKS_WAITING: usize = 8;
+/// What stands between two fields of a multipart body.
+pub const FIELD_HEAD_BYTES_MAX: usize = 16 * KIB;
+pub const TARGET_FIELD_BYTES_MAX: usize = 256;
+pub const LANGUAGE_BYTES_MAX: usize = 64;
+pub const ENTRYPOINT_BYTES_MAX: usize = 1024;
+pub const ENVIRONMENT_NAME_BYTES_MAX: usize = 256;
+/// What of a client's name or path an error shows.
+pub const SHOWN_TEXT_CHARS_MAX: usize = 200;
 
 // Plans and builds.
 pub const DOCKERFILE_BYTES_MAX: usize = 64 * KIB;
 pub const PLAN_FILES_MAX: usize = 64;
 pub const PLAN_BYTES_MAX: usize = MIB;
+pub const PLAN_IGNORE_LINES_MAX: usize = 256;
+pub const PLAN_BUILD_ARGS_MAX: usize = 64;
 pub const BUILD_TIMEOUT: Duration = Duration::from_secs(600);
 pub const BUILD_MEMORY_BYTES: u64 = 1024 * MIB as u64;
 pub const BUILD_LOG_BYTES_MAX: usize = 256 * KIB;
