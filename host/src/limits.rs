@@ -14,10 +14,38 @@ pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub const JSON_BODY_BYTES_MAX: usize = 256 * KIB;
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
+pub const HEADERS_MAX: usize = 100;
+/// A client that takes nothing of its answer for this long is cut off.
+pub const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is still read of a body that was refused, so that the client gets to read why.
+pub const REFUSED_BODY_DRAIN_BYTES_MAX: usize = 32 * MIB;
+pub const REFUSED_BODY_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between attempts to accept while the machine is out of something, doubled each time.
+pub const ACCEPT_BACKOFF_MIN: Duration = Duration::from_millis(10);
+pub const ACCEPT_BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+// The API.
+pub const READY_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+/// The checks are made once in this time, however many ask.
+pub const READY_KEPT: Duration = Duration::from_secs(1);
+pub const PAGE_ROWS_DEFAULT: u64 = 100;
+pub const PAGE_ROWS_MAX: u64 = 1_000;
+/// Clients that follow logs at once: each has the database asked again and again.
+pub const FOLLOWERS_MAX: usize = 64;
+pub const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
+/// Rows are written in batches, so that one may come later than a younger one.
+pub const FOLLOW_OVERLAP: Duration = Duration::from_secs(15);
+/// Uploads and the deploys that follow: each has a tree on the disk.
+pub const DEPLOYS_CONCURRENT_MAX: usize = 16;
+pub const DEPLOY_EVENT_CHANNEL: usize = 1_024;
+/// Of what a client sent, as far as an answer repeats it.
+pub const ECHO_CHARS_MAX: usize = 100;
 
 // Archives.
 pub const ARCHIVE_BYTES_MAX: u64 = 128 * MIB as u64;
 pub const UNPACKED_BYTES_MAX: u64 = 512 * MIB as u64;
+/// The archive, the other fields and what multipart puts around them.
+pub const DEPLOY_BODY_BYTES_MAX: u64 = ARCHIVE_BYTES_MAX + MIB as u64;
 pub const ARCHIVE_FILES_MAX: usize = 20_000;
 pub const PATH_BYTES_MAX: usize = 1024;
 pub const PATH_DEPTH_MAX: usize = 32;
@@ -159,6 +187,12 @@ pub const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 
 // Tokens.
 pub const ADMIN_TOKEN_CHARS_MIN: usize = 32;
+pub const TOKEN_BYTES_MAX: usize = 512;
+pub const TOKEN_RANDOM_BYTES: usize = 32;
+/// Tokens that are known without asking the database, and for how long: a revoked one is good for
+/// no longer than this.
+pub const TOKEN_CACHE_MAX: usize = 1_024;
+pub const TOKEN_CACHE_KEPT: Duration = Duration::from_secs(2);
 
 // Function limits that an operator or client may set.
 pub const MEMORY_MIB_MIN: u32 = 16;
