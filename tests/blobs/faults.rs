@@ -74,6 +74,16 @@ async fn a_bucket_that_is_missing_is_not_an_object_that_is_missing() {
     assert!(shown(&error).contains("NoSuchBucket"), "{error:?}");
 }
 
+/// A server that speaks another protocol knows nothing of objects, whatever it answers.
+#[tokio::test]
+async fn an_endpoint_that_is_no_object_store_has_failed() {
+    let proxy = Proxy::start(|_, _| Act::Nonsense).await;
+    let corner = through(&proxy);
+    let error = corner.blobs.get(&corner.key("object")).await.err().unwrap();
+    assert!(matches!(error, Error::Failed { .. }), "{error:?}");
+    assert!(shown(&error).contains("404"), "{error:?}");
+}
+
 #[tokio::test]
 async fn an_endpoint_where_nobody_listens_fails_within_a_bound() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

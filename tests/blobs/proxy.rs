@@ -29,6 +29,8 @@ pub(super) enum Act {
     Unavailable,
     /// Answers itself that there is no such upload.
     NoSuchUpload,
+    /// Answers itself, like a server of web pages.
+    Nonsense,
     /// Never answers.
     Silence,
 }
@@ -86,6 +88,7 @@ async fn pass(mut client: TcpStream, script: &Script, requests: &Mutex<Vec<Strin
     match act {
         Act::Cut => return Ok(()),
         Act::Unavailable => return answer_with(&mut client, "503 Slow Down", "").await,
+        Act::Nonsense => return answer_with(&mut client, "404 Not Found", "<html>Oops.</html>").await,
         Act::NoSuchUpload => {
             let body = "<Error><Code>NoSuchUpload</Code><Message>Gone.</Message></Error>";
             return answer_with(&mut client, "404 Not Found", body).await;

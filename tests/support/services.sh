@@ -9,7 +9,7 @@ SERVICE_START_TRIES=3
 
 # start_postgres <dir>: an empty server with its data in dir; exports DUNNAGE_TEST_POSTGRES_URL.
 start_postgres() {
-  local dir=$1 bin port tries
+  local dir=$1 bin port
   bin=$(postgres_bin)
   if [ -z "$bin" ]; then
     apt_install postgresql || return 1
@@ -28,7 +28,7 @@ start_postgres() {
     return 1
   fi
   POSTGRES_BIN=$bin POSTGRES_DIR=$dir
-  for tries in $(seq "$SERVICE_START_TRIES"); do
+  for _ in $(seq "$SERVICE_START_TRIES"); do
     port=$(free_ports 1)
     if as_postgres "$bin/pg_ctl" start --pgdata="$dir" --wait --timeout=60 --silent --log="$dir/log" \
         --options="-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=300 \
@@ -45,7 +45,7 @@ start_postgres() {
 # start_s3 <dir>: an S3 server with one bucket; exports DUNNAGE_TEST_S3_ENDPOINT, _BUCKET,
 # _ACCESS_KEY_ID and _SECRET_ACCESS_KEY.
 start_s3() {
-  local dir=$1 weed tries
+  local dir=$1 weed
   install_seaweedfs || return 1
   weed=$(seaweedfs_dir)/bin/weed
   mkdir -p "$dir/data" && chmod 700 "$dir" || return 1
@@ -55,7 +55,7 @@ start_s3() {
   export DUNNAGE_TEST_S3_BUCKET DUNNAGE_TEST_S3_ACCESS_KEY_ID DUNNAGE_TEST_S3_SECRET_ACCESS_KEY
   printf '{"identities":[{"name":"tests","credentials":[{"accessKey":"%s","secretKey":"%s"}],"actions":["Admin","Read","Write","List","Tagging"]}]}\n' \
     "$DUNNAGE_TEST_S3_ACCESS_KEY_ID" "$DUNNAGE_TEST_S3_SECRET_ACCESS_KEY" >"$dir/s3.json"
-  for tries in $(seq "$SERVICE_START_TRIES"); do
+  for _ in $(seq "$SERVICE_START_TRIES"); do
     # shellcheck disable=SC2046
     launch_seaweedfs "$weed" "$dir" $(free_ports 5)
     wait_for_s3 && return 0
@@ -142,8 +142,7 @@ launch_seaweedfs() {
 
 # Up to 30 s for a file to be accepted: an open port is not enough, the volumes come later.
 wait_for_s3() {
-  local tries
-  for tries in $(seq 300); do
+  for _ in $(seq 300); do
     kill -0 "$S3_PID" 2>/dev/null || return 1
     put_to_s3 && return 0
     sleep 0.1

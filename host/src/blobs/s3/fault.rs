@@ -53,10 +53,9 @@ where
     }
 }
 
-/// "Not found" without a code is the answer to a `HEAD`; a bucket that is missing has a code.
+/// A bucket that is missing has another code, and a server that is no object store has none.
 pub(super) fn is_no_such_key<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
-    let not_found = error.raw_response().is_some_and(|r| r.status().as_u16() == 404);
-    not_found && matches!(error.code(), None | Some("NoSuchKey" | "NotFound"))
+    matches!(error.code(), Some("NoSuchKey" | "NotFound"))
 }
 
 pub(super) fn failed(
