@@ -2,6 +2,7 @@
 
 mod api;
 mod faults;
+mod init;
 mod records;
 mod rig;
 mod runtime;

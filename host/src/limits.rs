@@ -151,8 +151,9 @@ pub const ANSWER_GRACE: Duration = Duration::from_millis(250);
 /// Seconds that a call which finds all places taken may be told to wait.
 pub const RETRY_AFTER_SECONDS_MIN: u64 = 1;
 pub const RETRY_AFTER_SECONDS_MAX: u64 = 120;
-/// Buffer of one connection to the Runtime API; a request's head must fit.
+/// Buffer of one connection to the Runtime API.
 pub const RUNTIME_BUFFER_BYTES: usize = 64 * KIB;
+pub const RUNTIME_HEAD_BYTES_MAX: usize = 16 * KIB;
 pub const RUNTIME_HEADERS_MAX: usize = 64;
 /// How long the Runtime API waits after a connection could not be accepted.
 pub const RUNTIME_ACCEPT_BACKOFF: Duration = Duration::from_millis(20);

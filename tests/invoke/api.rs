@@ -138,7 +138,7 @@ async fn garbage_hurts_only_its_own_connection() {
         let mut client = api.client().await;
         client.send(bytes.as_bytes()).await;
         let status = client.reply().await.map_or(400, |reply| reply.status);
-        assert!((400..500).contains(&status), "{status} for {bytes:.40?}");
+        assert!((400..500).contains(&status), "{status} for {} bytes", bytes.len());
     }
     api.heard_nothing().await;
     assert_eq!(api.taken().await.respond("id", "1").await.status, 202);

@@ -24,9 +24,9 @@ use uuid::Uuid;
 use super::runtime::Client;
 
 /// What a container's program does; it runs as a task, and is aborted when the container is killed.
-pub type Program = Arc<dyn Fn(Inside) -> futures_util::future::BoxFuture<'static, Exit> + Send + Sync>;
+pub(super) type Program = Arc<dyn Fn(Inside) -> futures_util::future::BoxFuture<'static, Exit> + Send + Sync>;
 
-pub fn program<F>(run: impl Fn(Inside) -> F + Send + Sync + 'static) -> Program
+pub(super) fn program<F>(run: impl Fn(Inside) -> F + Send + Sync + 'static) -> Program
 where
     F: Future<Output = Exit> + Send + 'static,
 {
@@ -34,28 +34,28 @@ where
 }
 
 /// What a program sees of its container.
-pub struct Inside {
-    pub socket: PathBuf,
-    pub output: mpsc::Sender<Output>,
+pub(super) struct Inside {
+    pub(super) socket: PathBuf,
+    pub(super) output: mpsc::Sender<Output>,
 }
 
 impl Inside {
-    pub async fn connect(&self) -> Client {
+    pub(super) async fn connect(&self) -> Client {
         Client::connect(&self.socket).await
     }
 
-    pub async fn print(&self, stream: Stream, text: &str) {
+    pub(super) async fn print(&self, stream: Stream, text: &str) {
         let _ = self.output.send(Output { stream, bytes: text.to_owned().into() }).await;
     }
 }
 
-pub fn exit(code: i32) -> Exit {
+pub(super) fn exit(code: i32) -> Exit {
     Exit { code: Some(code), ..Exit::default() }
 }
 
 /// What goes wrong in the engine itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fault {
+pub(super) enum Fault {
     #[default]
     None,
     NoSuchImage,
@@ -67,10 +67,10 @@ pub enum Fault {
     RemoveFailsTwice,
 }
 
-pub struct Double {
-    pub program: Program,
-    pub fault: Fault,
-    pub memory: Option<Memory>,
+pub(super) struct Double {
+    pub(super) program: Program,
+    pub(super) fault: Fault,
+    pub(super) memory: Option<Memory>,
     state: Mutex<State>,
 }
 
@@ -85,24 +85,24 @@ struct State {
 }
 
 impl Double {
-    pub fn new(program: Program) -> Self {
+    pub(super) fn new(program: Program) -> Self {
         let memory = Some(Memory { peak_bytes: 7 << 20, oom_kills: 0 });
         Self { program, fault: Fault::None, memory, state: Mutex::default() }
     }
 
-    pub fn calls(&self) -> Vec<&'static str> {
+    pub(super) fn calls(&self) -> Vec<&'static str> {
         self.state.lock().unwrap().calls.clone()
     }
 
-    pub fn left(&self) -> usize {
+    pub(super) fn left(&self) -> usize {
         self.state.lock().unwrap().created.len()
     }
 
-    pub fn most_starting(&self) -> usize {
+    pub(super) fn most_starting(&self) -> usize {
         self.state.lock().unwrap().most_starting
     }
 
-    pub fn specs(&self) -> Vec<ContainerSpec> {
+    pub(super) fn specs(&self) -> Vec<ContainerSpec> {
         self.state.lock().unwrap().created.values().cloned().collect()
     }
 
@@ -214,22 +214,22 @@ impl Containers for Double {
 }
 
 /// An invoker on a [`Double`], and all that can be seen from outside.
-pub struct Rig {
-    pub engine: Arc<Double>,
-    pub invoker: Invoker,
-    pub metrics: Arc<Metrics>,
-    pub tasks: TaskTracker,
-    pub flush: CancellationToken,
-    pub records: Arc<Mutex<Vec<InvocationRecord>>>,
-    pub run_dir: tempfile::TempDir,
+pub(super) struct Rig {
+    pub(super) engine: Arc<Double>,
+    pub(super) invoker: Invoker,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) tasks: TaskTracker,
+    pub(super) flush: CancellationToken,
+    pub(super) records: Arc<Mutex<Vec<InvocationRecord>>>,
+    pub(super) run_dir: tempfile::TempDir,
 }
 
 impl Rig {
-    pub fn new(engine: Double) -> Self {
+    pub(super) fn new(engine: Double) -> Self {
         Self::with_places(engine, 10, Duration::from_secs(10))
     }
 
-    pub fn with_places(engine: Double, places: usize, wait_max: Duration) -> Self {
+    pub(super) fn with_places(engine: Double, places: usize, wait_max: Duration) -> Self {
         let engine = Arc::new(engine);
         let metrics = Arc::new(Metrics::new().unwrap());
         let (tasks, flush) = (TaskTracker::new(), CancellationToken::new());
@@ -255,7 +255,7 @@ impl Rig {
     }
 
     /// The steps of a call but for its plugins.
-    pub async fn call(&self, function: &Deployed, event: &str) -> Result<Answer, invoke::Error> {
+    pub(super) async fn call(&self, function: &Deployed, event: &str) -> Result<Answer, invoke::Error> {
         let (observed, verdict) = Observed::begin(self.metrics.clone());
         let result = self.steps(function, &request(event), verdict).await;
         observed.end(&result);
@@ -285,7 +285,7 @@ impl Rig {
     }
 
     /// Ends as the host does; afterwards nothing may be left.
-    pub async fn stop(&self) -> Vec<InvocationRecord> {
+    pub(super) async fn stop(&self) -> Vec<InvocationRecord> {
         self.flush.cancel();
         self.tasks.close();
         tokio::time::timeout(Duration::from_secs(20), self.tasks.wait()).await.expect("tasks end");
@@ -296,21 +296,21 @@ impl Rig {
         self.records.lock().unwrap().clone()
     }
 
-    pub fn cleanups(&self, result: &str) -> u64 {
+    pub(super) fn cleanups(&self, result: &str) -> u64 {
         self.metrics.cleanups.with_label_values(&[result]).get()
     }
 
-    pub fn invocations(&self, outcome: &str) -> u64 {
+    pub(super) fn invocations(&self, outcome: &str) -> u64 {
         self.metrics.invocations.with_label_values(&[outcome]).get()
     }
 }
 
-pub fn own_uid() -> u32 {
+pub(super) fn own_uid() -> u32 {
     use std::os::unix::fs::MetadataExt;
     Path::new("/proc/self").metadata().unwrap().uid()
 }
 
-pub fn request(event: &str) -> Request {
+pub(super) fn request(event: &str) -> Request {
     Request {
         id: Uuid::new_v4(),
         request_id: "request-1".to_owned(),
@@ -323,7 +323,7 @@ pub fn request(event: &str) -> Request {
     }
 }
 
-pub fn function(timeout_ms: u32, concurrency: u32) -> Deployed {
+pub(super) fn function(timeout_ms: u32, concurrency: u32) -> Deployed {
     let id = Uuid::new_v4();
     let limits = Limits { memory_mib: 128, cpu_millis: 1000, timeout_ms, concurrency };
     Deployed {
@@ -374,7 +374,7 @@ pub fn function(timeout_ms: u32, concurrency: u32) -> Deployed {
 }
 
 #[track_caller]
-pub fn failed(answer: &Answer, kind: &str) -> dunnage::invoke::Failure {
+pub(super) fn failed(answer: &Answer, kind: &str) -> dunnage::invoke::Failure {
     match &answer.outcome {
         Outcome::Failed(failure) => {
             assert_eq!(failure.kind.as_str(), kind, "{failure:?}");
@@ -385,7 +385,7 @@ pub fn failed(answer: &Answer, kind: &str) -> dunnage::invoke::Failure {
 }
 
 #[track_caller]
-pub fn result(answer: &Answer) -> String {
+pub(super) fn result(answer: &Answer) -> String {
     match &answer.outcome {
         Outcome::Answered(dunnage::invoke::Output::Json(json)) => String::from_utf8(json.to_vec()).unwrap(),
         other => panic!("no plain result: {other:?}"),

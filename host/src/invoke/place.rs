@@ -49,11 +49,11 @@ impl Places {
         let Some((mut place, bell)) = self.line_up(function, limit) else {
             return Err(self.full(function, limit));
         };
-        if let Some(bell) = bell {
-            if self.within_wait(bell).await.is_none() {
-                drop(place);
-                return Err(self.full(function, limit));
-            }
+        if let Some(bell) = bell
+            && self.within_wait(bell).await.is_none()
+        {
+            drop(place);
+            return Err(self.full(function, limit));
         }
         place.since = Some(Instant::now());
         self.shared.metrics.invocation_wait_seconds.observe(begun.elapsed().as_secs_f64());

@@ -262,7 +262,7 @@ mod tests {
         for _ in 0..20_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let dice = (seed >> 33) as usize;
-            if dice % 2 == 0 || live.is_empty() {
+            if dice.is_multiple_of(2) || live.is_empty() {
                 let function = Uuid::from_u128((dice / 2 % 3) as u128);
                 match state.enter(function, 2) {
                     Entered::HasPlace(ticket) | Entered::Waits(ticket) => live.push(ticket),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -187,6 +187,7 @@ async fn serve(stream: UnixStream, session: Arc<Session>, bodies: Arc<Mutex<()>>
         // A function may think between two requests for as long as its call may last.
         .header_read_timeout(None)
         .max_buf_size(limits::RUNTIME_BUFFER_BYTES)
+        .max_header_size(limits::RUNTIME_HEAD_BYTES_MAX)
         .max_headers(limits::RUNTIME_HEADERS_MAX)
         // A program may post its answer, close and end at once; the answer counts.
         .half_close(true)
@@ -278,6 +279,9 @@ async fn fail_init(session: &Session, body: Incoming, bodies: &Mutex<()>) -> Res
 }
 
 async fn read(body: Incoming, bytes_max: usize, bodies: &Mutex<()>) -> Result<Bytes, Refused> {
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Refused::TooLarge);
+    }
     let _turn = bodies.lock().await;
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
