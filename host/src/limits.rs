@@ -104,7 +104,7 @@ pub const OUTPUT_CHUNK_BYTES_MAX: usize = 64 * KIB;
 pub const OUTPUT_FRAME_BYTES_MAX: usize = MIB;
 pub const OUTPUT_CHANNEL_CHUNKS: usize = 16;
 /// What a container that has ended wrote is delivered for this long, then dropped.
-pub const OUTPUT_AFTER_EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const OUTPUT_AFTER_EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// From a container's end to the engine telling its exit code.
 pub const EXIT_CODE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const KILLED_EXIT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -31,7 +31,8 @@ async fn seccomp_refuses_namespaces_and_mounts() {
     {
         let ran = engine.script(refused).await;
         assert_ne!(ran.exit.code, Some(0), "{refused}: {ran:?}");
-        assert!(ran.stderr.to_lowercase().contains("not permitted"), "{refused}: {ran:?}");
+        let said = ran.stderr.to_lowercase();
+        assert!(said.contains("not permitted") || said.contains("permission denied"), "{refused}: {ran:?}");
     }
 }
 
@@ -92,8 +93,8 @@ async fn there_is_no_network() {
     let engine = Engine::connect().await;
     let text = engine.script("ls /sys/class/net; cat /proc/net/route | wc -l").await.ok();
     assert_eq!(text, "lo\n1\n");
-    let ran = engine.script("ping -c 1 -W 1 192.0.2.1; wget -T 2 http://192.0.2.1/").await;
-    assert_ne!(ran.exit.code, Some(0));
+    let ran = engine.script("nc -w 2 192.0.2.1 80 </dev/null").await;
+    assert_ne!(ran.exit.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("unreachable"), "{ran:?}");
 }
 
@@ -163,7 +164,9 @@ async fn swap_processes_and_cpu_are_limited() {
     let ran = engine.run(&engine.spec(spin)).await;
     assert!(ran.stderr.contains("fork") && !ran.stdout.contains("never"), "{ran:?}");
 
-    let (id, mut running) = engine.start(&engine.spec("echo; while :; do :; done")).await;
+    let mut spec = engine.spec("echo; while :; do :; done");
+    spec.limits.cpu_millis = 100;
+    let (id, mut running) = engine.start(&spec).await;
     running.output.recv().await.unwrap();
     let begun = Instant::now();
     let used = || -> u64 {
@@ -178,7 +181,7 @@ async fn swap_processes_and_cpu_are_limited() {
     let before = used();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let share = (used() - before) as f64 / begun.elapsed().as_micros() as f64;
-    assert!(share < 0.6, "half a core was allowed, {share:.2} used");
+    assert!(share < 0.2, "a tenth of a core was allowed, {share:.2} used");
     let throttled = cgroup_file(&id, "cpu", "cpu.stat", "cpu.stat");
     let count = throttled.lines().find_map(|line| line.strip_prefix("nr_throttled ")).unwrap();
     assert!(count.parse::<u64>().unwrap() > 0, "{throttled}");

@@ -17,6 +17,7 @@ use crate::containers::{Build, Error};
 use crate::limits;
 
 const DOING: &str = "building an image";
+const OWN_NETWORK: &str = r#"[{"Name":"network","Host":false,"Path":""}]"#;
 /// Where the podman API puts its error when it has none of its own words.
 const NO_MESSAGE: &str = "the build failed and the engine gave no reason";
 
@@ -117,9 +118,9 @@ fn parameters(build: &Build, cgroup: &Path) -> String {
         ("forcerm", "true"),
         ("httpproxy", "false"),
     ];
-    if !build.network {
-        pairs.push(("networkmode", "none"));
-    }
+    // Without these a step gets the host's own network, whatever else is said.
+    pairs.push(("nsoptions", OWN_NETWORK));
+    pairs.push(("networkmode", if build.network { "NetworkEnabled" } else { "NetworkDisabled" }));
     query(pairs)
 }
 

@@ -35,7 +35,7 @@ impl Api {
         }
         let image = self.api.images().get(reference);
         match self.call("inspecting an image", image.inspect()).await {
-            Ok(data) => Ok(Some(inspected(data))),
+            Ok(data) => inspected(data).map(Some),
             Err(Error::Refused { status: NOT_FOUND, .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -46,7 +46,7 @@ impl Api {
         let opts = ImageListOpts::builder().filter([filter]).build();
         let images = self.api.images();
         let summaries = self.call("listing images", images.list(&opts)).await?;
-        Ok(summaries.into_iter().map(listed).collect())
+        summaries.into_iter().map(listed).collect()
     }
 
     pub(super) async fn remove_image(&self, reference: &str) -> Result<(), Error> {
@@ -65,7 +65,10 @@ impl Api {
         let opts = ContainerListOpts::builder().all(true).filter([filter]).build();
         let containers = self.api.containers();
         let listed = self.call("listing containers", containers.list(&opts)).await?;
-        Ok(listed.into_iter().filter_map(|container| container.id).map(ContainerId).collect())
+        listed
+            .into_iter()
+            .map(|container| hex_id("listing containers", container.id).map(ContainerId))
+            .collect()
     }
 
     async fn call<T>(
@@ -131,36 +134,42 @@ fn limits_hold(rootless: bool, cgroups: &str, controllers: &[String]) -> Result<
     }
 }
 
-fn inspected(data: InspectImageResponseLibpod) -> Image {
+fn inspected(data: InspectImageResponseLibpod) -> Result<Image, Error> {
     let (entrypoint, command) = match data.config {
         Some(config) => (config.entrypoint, config.cmd),
         None => (None, None),
     };
-    Image {
-        id: hex_id(data.id),
+    Ok(Image {
+        id: hex_id("inspecting an image", data.id)?,
         tags: data.repo_tags.unwrap_or_default(),
         labels: sorted(data.labels),
         entrypoint: entrypoint.unwrap_or_default(),
         command: command.unwrap_or_default(),
         size_bytes: size(data.size),
-    }
+    })
 }
 
 /// A list tells no command.
-fn listed(summary: LibpodImageSummary) -> Image {
-    Image {
-        id: hex_id(summary.id),
+fn listed(summary: LibpodImageSummary) -> Result<Image, Error> {
+    Ok(Image {
+        id: hex_id("listing images", summary.id)?,
         tags: summary.repo_tags.unwrap_or_default(),
         labels: sorted(summary.labels),
         entrypoint: Vec::new(),
         command: Vec::new(),
         size_bytes: size(summary.size),
-    }
+    })
 }
 
-fn hex_id(id: Option<String>) -> String {
+/// Ids are put into paths later on.
+fn hex_id(doing: &'static str, id: Option<String>) -> Result<String, Error> {
     let id = id.unwrap_or_default();
-    id.strip_prefix("sha256:").unwrap_or(&id).to_owned()
+    let id = id.strip_prefix("sha256:").unwrap_or(&id);
+    if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Ok(id.to_owned())
+    } else {
+        Err(Error::Protocol { doing, detail: "an id is not hexadecimal".to_owned() })
+    }
 }
 
 fn sorted(labels: Option<HashMap<String, String>>) -> BTreeMap<String, String> {

@@ -4,6 +4,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -21,6 +22,7 @@ pub(super) struct Live {
     process: Option<AsyncFd<OwnedFd>>,
     cgroup: Option<Cgroup>,
     exit_file: PathBuf,
+    killed: AtomicBool,
     /// Cancelled when its output is of no use any more.
     pub(super) detach: CancellationToken,
 }
@@ -62,7 +64,7 @@ impl Live {
         // A process outside the container's cgroup is not the container's.
         let process = process.filter(|_| cgroup.is_some());
         let exit_file = exit_dir(state.conmon_pid).join(&id.0);
-        Self { process, cgroup, exit_file, detach: CancellationToken::new() }
+        Self { process, cgroup, exit_file, killed: AtomicBool::new(false), detach: CancellationToken::new() }
     }
 
     pub(super) fn memory(&self) -> Option<Memory> {
@@ -73,11 +75,19 @@ impl Live {
     pub(super) fn kill(&self) -> bool {
         match &self.process {
             Some(process) => match pidfd_send_signal(process.get_ref(), Signal::KILL) {
-                Ok(()) => true,
+                Ok(()) => {
+                    self.killed.store(true, Ordering::Relaxed);
+                    true
+                }
                 Err(error) => error == rustix::io::Errno::SRCH,
             },
             None => false,
         }
+    }
+
+    /// Whether it was sent SIGKILL while it was there.
+    pub(super) fn was_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
     }
 
     /// Waits for the first process to end; false when that cannot be seen.
@@ -98,6 +108,7 @@ impl Live {
     }
 }
 
+#[expect(deprecated, reason = "its replacement is unsafe; an OwnedFd is what it says, so this one is sound")]
 fn open(pid: i32) -> Option<AsyncFd<OwnedFd>> {
     let pid = Pid::from_raw(pid).filter(|_| pid > 0)?;
     let process =

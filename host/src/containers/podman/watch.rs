@@ -13,9 +13,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::attach::{self, End};
 use super::live::{Inspected, Live, State};
 use super::request::Client;
-use crate::containers::{ContainerId, Error, Exit, Output, Running};
+use crate::containers::{ContainerId, Error, Exit, Memory, Output, Running};
 use crate::limits;
 
+const KILLED: i32 = 128 + 9;
 /// The exit file is there a moment after the end; asking for it costs next to nothing.
 const EXIT_FILE_INTERVAL: Duration = Duration::from_millis(2);
 /// The engine is asked less often, in case the file was missed.
@@ -45,15 +46,18 @@ impl Watch {
     }
 
     async fn follow(&self, attached: Upgraded, output: mpsc::Sender<Output>) -> Exit {
-        let mut pump = pin!(self.pump(attached, output));
-        let mut end = pin!(self.end());
-        tokio::select! {
-            exit = &mut end => {
-                let _ = timeout(limits::OUTPUT_AFTER_EXIT_TIMEOUT, pump).await;
-                exit
+        let mut pump = Box::pin(self.pump(attached, output));
+        let mut ended = pin!(self.ended());
+        let (memory, state) = tokio::select! {
+            ended = &mut ended => {
+                // Conmon tells the exit code once its output was taken, or nobody is there for it.
+                let _ = timeout(limits::OUTPUT_AFTER_EXIT_TIMEOUT, &mut pump).await;
+                ended
             }
-            () = &mut pump => end.await,
-        }
+            () = &mut pump => ended.await,
+        };
+        drop(pump);
+        self.exit(memory, state).await
     }
 
     async fn pump(&self, attached: Upgraded, output: mpsc::Sender<Output>) {
@@ -66,14 +70,21 @@ impl Watch {
         }
     }
 
-    async fn end(&self) -> Exit {
-        let seen = self.live.ended().await;
-        // The engine removes the cgroup some 90 ms after the end: read it first.
-        let memory = self.live.memory();
-        let state = if seen { None } else { self.ended_by_engine().await };
+    /// Waits for the end. The engine removes the cgroup some 90 ms after it: that is read first.
+    async fn ended(&self) -> (Option<Memory>, Option<State>) {
+        if self.live.ended().await {
+            (self.live.memory(), None)
+        } else {
+            let state = self.ended_by_engine().await;
+            (self.live.memory(), state)
+        }
+    }
+
+    async fn exit(&self, memory: Option<Memory>, state: Option<State>) -> Exit {
         let code = match &state {
             Some(state) => state.exit_code(),
-            None => self.exit_code().await,
+            // A container that is removed at once takes its exit code with it.
+            None => self.exit_code().await.or(self.live.was_killed().then_some(KILLED)),
         };
         let oom_killed = match memory {
             Some(memory) => memory.oom_kills > 0,
