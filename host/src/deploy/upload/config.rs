@@ -13,11 +13,22 @@ const RESERVED: [&str; 2] = ["SHARED_PATH", "PATH"];
 
 pub(super) fn parse(text: &str) -> Result<FunctionConfig, Finding> {
     let config: FunctionConfig = serde_json::from_str(text).map_err(|error| not_a_config(&error))?;
+    objects(text)?;
     texts(&config)?;
     numbers(&config)?;
     labels(&config)?;
     environment(&config)?;
     Ok(config)
+}
+
+/// A structure is read from a list too, which no client means.
+fn objects(text: &str) -> Result<(), Finding> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| not_a_config(&error))?;
+    let limits_is_one = value.get("limits").is_none_or(serde_json::Value::is_object);
+    if value.is_object() && limits_is_one {
+        return Ok(());
+    }
+    Err(finding("wrong-type", "config and its limits are JSON objects".to_owned()))
 }
 
 /// The parser's message is passed on only where it names a key; others may hold a secret's value.
