@@ -82,6 +82,7 @@ pub async fn restore(
 pub(super) fn private_dir(parent: &Path) -> Result<TempDir, Failure> {
     tempfile::Builder::new()
         .prefix("upload-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .tempdir_in(parent)
         .map_err(Failure::io("making a directory for the archive"))
 }
