@@ -231,6 +231,12 @@ async fn an_early_refusal_reaches_a_client_that_is_still_sending() {
         assert_eq!(answer.headers()["connection"], "close");
         assert_eq!(answer.text().await.unwrap(), "refused");
     }
+    // One that writes all before it reads meets no reset on the way.
+    let mut patient = running.open().await;
+    let bytes = 16 << 20;
+    patient.send(&format!("POST /refuse HTTP/1.1\r\nHost: x\r\nContent-Length: {bytes}\r\n\r\n")).await;
+    patient.send(&"x".repeat(bytes)).await;
+    assert!(patient.read_to_end().await.ends_with("refused"));
     // More than is drained: the answer is sent, and then the connection ends.
     let mut raw = running.open().await;
     raw.send("POST /refuse HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n").await;
