@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-pub mod archive;
+pub(crate) mod archive;
 
 /// Which database and object store a host stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backing {
+pub(crate) enum Backing {
     SqliteLocal,
     PostgresS3,
 }
@@ -25,44 +25,44 @@ impl Backing {
     pub const ALL: [Backing; 2] = [Backing::SqliteLocal, Backing::PostgresS3];
 }
 
-pub struct Host {
+pub(crate) struct Host {
     child: Option<Child>,
     address: String,
-    pub token: String,
-    pub data: tempfile::TempDir,
+    pub(crate) token: String,
+    pub(crate) data: tempfile::TempDir,
     environment: BTreeMap<String, String>,
     log: Arc<Mutex<Vec<String>>>,
     expected: Vec<String>,
-    pub client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
 }
 
 /// An answer, read whole.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: reqwest::header::HeaderMap,
-    pub text: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Reply {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e} in {self:?}"))
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|v| v.to_str().expect("a text header"))
     }
 
     /// The answer's JSON, when it has that status.
     #[track_caller]
-    pub fn expect(&self, status: u16) -> Value {
+    pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{self:?}");
         self.json()
     }
 
     /// The code of a problem answer.
     #[track_caller]
-    pub fn expect_problem(&self, status: u16, code: &str) -> Value {
+    pub(crate) fn expect_problem(&self, status: u16, code: &str) -> Value {
         let body = self.expect(status);
         assert_eq!(body["type"], format!("/problems/{code}"), "{body}");
         assert!(body["error"].is_string(), "{body}");
@@ -71,17 +71,17 @@ impl Reply {
 }
 
 /// The value of a variable that `tests/run.sh` sets.
-pub fn required(name: &str) -> String {
+pub(crate) fn required(name: &str) -> String {
     std::env::var(name)
         .unwrap_or_else(|_| panic!("{name} is not set: run tests/run.sh, which starts what the tests need"))
 }
 
 impl Host {
-    pub async fn start(backing: Backing) -> Host {
+    pub(crate) async fn start(backing: Backing) -> Host {
         Self::start_with(backing, &[]).await
     }
 
-    pub async fn start_with(backing: Backing, environment: &[(&str, &str)]) -> Host {
+    pub(crate) async fn start_with(backing: Backing, environment: &[(&str, &str)]) -> Host {
         let data = tempfile::Builder::new().prefix("dn-").tempdir().unwrap();
         let mut all = base_environment(data.path());
         if backing == Backing::PostgresS3 {
@@ -106,7 +106,7 @@ impl Host {
     }
 
     /// Runs the program with this host's environment to its end.
-    pub fn run(&self, arguments: &[&str]) -> std::process::Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> std::process::Output {
         self.command().args(arguments).output().unwrap()
     }
 
@@ -117,7 +117,7 @@ impl Host {
     }
 
     /// Starts the program and waits for its line `Ready.`.
-    pub fn launch(&mut self) {
+    pub(crate) fn launch(&mut self) {
         let mut child = self.command().stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (ready, address) = std::sync::mpsc::channel();
@@ -139,19 +139,19 @@ impl Host {
         self.token = std::fs::read_to_string(self.data.path().join("admin.token")).unwrap();
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("the host runs").id()
     }
 
     /// SIGKILL: no chance to clean up.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("the host runs");
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     /// SIGTERM, and wait for the end; the exit code.
-    pub fn stop(&mut self) -> Option<i32> {
+    pub(crate) fn stop(&mut self) -> Option<i32> {
         let mut child = self.child.take()?;
         signal(child.id(), "TERM");
         let until = Instant::now() + Duration::from_secs(45);
@@ -165,47 +165,52 @@ impl Host {
         panic!("the host did not stop:\n{}", self.log().join("\n"));
     }
 
-    pub fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
     /// Announces that warnings and errors with this text are part of the test.
-    pub fn expect_log(&mut self, text: &str) {
+    pub(crate) fn expect_log(&mut self, text: &str) {
         self.expected.push(text.to_owned());
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    pub async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Reply { status, headers, text: response.text().await.unwrap() }
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send(self.client.get(self.url(path)).bearer_auth(&self.token)).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
         self.send(self.client.post(self.url(path)).bearer_auth(&self.token).json(body)).await
     }
 
-    pub async fn delete(&self, path: &str) -> Reply {
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
         self.send(self.client.delete(self.url(path)).bearer_auth(&self.token)).await
     }
 
     /// Deploys an archive under a name, with a `config` unless it is null.
-    pub async fn deploy(&self, name: &str, archive: Vec<u8>, config: Value) -> Reply {
+    pub(crate) async fn deploy(&self, name: &str, archive: Vec<u8>, config: Value) -> Reply {
         self.send(self.deploy_request(name, archive, config)).await
     }
 
-    pub fn deploy_request(&self, name: &str, archive: Vec<u8>, config: Value) -> reqwest::RequestBuilder {
+    pub(crate) fn deploy_request(
+        &self,
+        name: &str,
+        archive: Vec<u8>,
+        config: Value,
+    ) -> reqwest::RequestBuilder {
         let part = reqwest::multipart::Part::bytes(archive).file_name("function.tar.gz");
         let mut form = reqwest::multipart::Form::new().text("name", name.to_owned());
         if !config.is_null() {
@@ -215,12 +220,12 @@ impl Host {
         self.client.post(url).bearer_auth(&self.token).multipart(form.part("archive", part))
     }
 
-    pub async fn invoke(&self, function: &str, body: Value) -> Reply {
+    pub(crate) async fn invoke(&self, function: &str, body: Value) -> Reply {
         self.post(&format!("/api/functions/{function}/invoke"), &json!({ "body": body })).await
     }
 
     /// A sample of `/metrics`; 0 when it was never counted.
-    pub async fn metric(&self, sample: &str) -> f64 {
+    pub(crate) async fn metric(&self, sample: &str) -> f64 {
         let text = self.get("/metrics").await.text;
         let value = |line: &str| line.strip_prefix(sample)?.trim().parse().ok();
         text.lines().find_map(value).unwrap_or(0.0)
@@ -249,13 +254,13 @@ impl Drop for Host {
     }
 }
 
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
     assert!(status.unwrap().success(), "kill -{name} {pid}");
 }
 
 /// The repository's root.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("host/ is in the repository").to_owned()
 }
 

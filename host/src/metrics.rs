@@ -71,19 +71,11 @@ impl Metrics {
             invocation_wait_seconds: histogram(
                 r,
                 "dunnage_invocation_wait_seconds",
-                "Time an invocation waited for a place.",
+                "Time waited for a place.",
             )?,
             active_executions: gauge(r, "dunnage_active_executions", "Invocations that run now.")?,
-            waiting_invocations: gauge(
-                r,
-                "dunnage_waiting_invocations",
-                "Invocations that wait for a place.",
-            )?,
-            active_cleanup_timers: gauge(
-                r,
-                "dunnage_active_cleanup_timers",
-                "Containers about to be removed.",
-            )?,
+            waiting_invocations: gauge(r, "dunnage_waiting_invocations", "Invocations that wait now.")?,
+            active_cleanup_timers: gauge(r, "dunnage_active_cleanup_timers", "Containers about to go.")?,
             cleanups: counters(r, "dunnage_cleanups_total", "Containers removed.", &["result"])?,
             s3_uploads: counters(r, "dunnage_blob_uploads_total", "Objects written.", &["result"])?,
             s3_downloads: counters(r, "dunnage_blob_downloads_total", "Objects read.", &["result"])?,
@@ -109,14 +101,11 @@ impl Metrics {
                 "Time of a plugin call.",
                 &["plugin", "point"],
             )?,
-            records_dropped: {
-                let c = IntCounter::new(
-                    "dunnage_records_dropped_total",
-                    "Invocation records dropped because the queue was full.",
-                )?;
-                r.register(Box::new(c.clone()))?;
-                c
-            },
+            records_dropped: counter(
+                r,
+                "dunnage_records_dropped_total",
+                "Invocation records lost to a full queue.",
+            )?,
             registry,
         })
     }
@@ -144,6 +133,12 @@ fn count_transfer(counter: &IntCounterVec, rate: &Gauge, ok: bool) {
     let good = counter.with_label_values(&["ok"]).get() as f64;
     let bad = counter.with_label_values(&["error"]).get() as f64;
     rate.set(good / (good + bad));
+}
+
+fn counter(r: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let c = IntCounter::new(name, help)?;
+    r.register(Box::new(c.clone()))?;
+    Ok(c)
 }
 
 fn counters(

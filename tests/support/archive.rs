@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 /// A tar.gz of text files; a path that ends in `*` is executable.
-pub fn of(files: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn of(files: &[(&str, &str)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for (path, text) in files {
         append(&mut tar, path.trim_end_matches('*'), text.as_bytes(), path.ends_with('*'));
@@ -15,14 +15,14 @@ pub fn of(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// A tar.gz of one executable.
-pub fn of_program(name: &str, program: &Path) -> Vec<u8> {
+pub(crate) fn of_program(name: &str, program: &Path) -> Vec<u8> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     append(&mut tar, name, &std::fs::read(program).unwrap(), true);
     tar.into_inner().unwrap().finish().unwrap()
 }
 
 /// A tar.gz of a folder of the repository.
-pub fn of_folder(folder: &Path) -> Vec<u8> {
+pub(crate) fn of_folder(folder: &Path) -> Vec<u8> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     tar.append_dir_all("", folder).unwrap();
     tar.into_inner().unwrap().finish().unwrap()

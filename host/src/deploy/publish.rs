@@ -61,7 +61,8 @@ impl Reserved {
             labels: config.labels.clone(),
             environment: config.env.clone().into_iter().collect(),
             instances: config.instances.unwrap_or(0),
-            public: config.public.unwrap_or(false),
+            // A deploy that says nothing of it leaves the function as `init` or the last deploy made it.
+            public: config.public.unwrap_or(self.function.skip_signing),
             plan: draft.plan.clone(),
             deployed_at: clock::now_millis(),
         }

@@ -45,7 +45,25 @@ impl From<deploy::Error> for Problem {
 
 /// The one place that knows how an upload can be wrong.
 fn upload(error: deploy::upload::Error) -> Problem {
-    Problem::new(Code::UploadInvalid, error.to_string())
+    use deploy::upload::Error;
+    let error = match error {
+        // The body itself failed: its own reason is the better one.
+        Error::Body(source) => match source.downcast::<ReadError>() {
+            Ok(read) => return (*read).into(),
+            Err(other) => Error::Body(other),
+        },
+        error => error,
+    };
+    let code = match &error {
+        Error::Target { .. } => Code::InvalidName,
+        error if error.too_large() => Code::UploadTooLarge,
+        _ => Code::UploadInvalid,
+    };
+    let detail = match &error {
+        Error::Target { source, .. } => format!("{error}: {source}"),
+        error => error.to_string(),
+    };
+    Problem::new(code, detail).with("reason", error.code())
 }
 
 impl From<invoke::Error> for Problem {
@@ -96,12 +114,12 @@ impl From<blobs::Error> for Problem {
 
 impl From<db::Error> for Problem {
     fn from(error: db::Error) -> Self {
-        use db::Error::{Connect, Corrupt, Query, SchemaNew, SchemaOld};
+        use db::Error::{Connect, Corrupt, Query, SchemaNew, SchemaOld, TokenExists};
         match &error {
             Connect(_) | Query { .. } | SchemaOld { .. } | SchemaNew { .. } => {
                 Self::new(Code::DatabaseUnavailable, "the database cannot be used").caused_by(error)
             }
-            Corrupt { .. } => internal(error),
+            Corrupt { .. } | TokenExists(_) => internal(error),
         }
     }
 }
