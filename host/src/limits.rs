@@ -95,6 +95,8 @@ pub const INTENT_STALE: Duration = Duration::from_secs(24 * 3600);
 pub const ENGINE_PING_TIMEOUT: Duration = Duration::from_secs(2);
 pub const ENGINE_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub const ENGINE_ANSWER_BYTES_MAX: usize = 16 * MIB;
+pub const ENGINE_REMOVE_ATTEMPTS: u32 = 6;
+pub const ENGINE_REMOVE_INTERVAL: Duration = Duration::from_millis(100);
 pub const ENGINE_MESSAGE_CHARS_MAX: usize = 2048;
 /// One line of JSON in the answer to a build.
 pub const BUILD_EVENT_BYTES_MAX: usize = MIB;

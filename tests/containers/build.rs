@@ -146,6 +146,26 @@ async fn a_build_that_nobody_waits_for_ends() {
     remove_images(&engine).await;
 }
 
+/// A host that was killed leaves its build running; the next start in its data directory ends it.
+#[tokio::test]
+async fn a_build_of_an_earlier_run_is_ended() {
+    let engine = Engine::connect().await;
+    let mark = format!("leftover-{}", engine.mark);
+    let dockerfile = format!("FROM {SHELL_IMAGE}\nRUN echo begun; sleep 3004; echo {mark}\n");
+    let (sender, mut log) = mpsc::channel(16);
+    let build = engine.podman.build(engine.build(&tag(&engine), &dockerfile, &[]), sender);
+    let restart = async {
+        while log.recv().await.unwrap() != "begun" {}
+        let socket = PathBuf::from(required("DUNNAGE_TEST_PODMAN_SOCKET"));
+        let options = options(Some(socket), engine.dir.path());
+        Podman::connect(options, CancellationToken::new()).await.unwrap();
+        assert_eq!(processes_with(&mark), Vec::<String>::new());
+    };
+    let (end, ()) = tokio::join!(build, restart);
+    assert!(matches!(end, Ok(BuildEnd::Failed { .. })), "{end:?}");
+    remove_images(&engine).await;
+}
+
 #[tokio::test]
 async fn a_build_s_memory_is_limited() {
     let engine = Engine::connect().await;

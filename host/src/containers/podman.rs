@@ -82,6 +82,16 @@ impl Podman {
         self.lives().get(id).cloned()
     }
 
+    async fn delete(&self, id: &ContainerId) -> Result<(), Error> {
+        let doing = "removing a container";
+        let path = format!("/containers/{id}?force=true&v=true&timeout=0");
+        let answer = self.client.call(doing, Method::DELETE, &path, None).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(()),
+            _ => answer.ok(doing).map(|_| ()),
+        }
+    }
+
     async fn begin(&self, id: &ContainerId) -> Result<(), Error> {
         let doing = "starting a container";
         let answer = self.client.call(doing, Method::POST, &format!("/containers/{id}/start"), None).await?;
@@ -169,6 +179,8 @@ impl Containers for Podman {
         let answer = self.client.call(doing, Method::POST, &path, None).await?;
         match answer.status {
             StatusCode::NOT_FOUND | StatusCode::CONFLICT => Ok(()),
+            // Podman 4 answers 500 where nothing runs.
+            _ if answer.message().contains("container state improper") => Ok(()),
             _ => answer.ok(doing).map(|_| ()),
         }
     }
@@ -184,12 +196,7 @@ impl Containers for Podman {
                 live.ended_within(limits::KILLED_EXIT_TIMEOUT).await;
             }
         }
-        let doing = "removing a container";
-        let path = format!("/containers/{id}?force=true&v=true&timeout=0");
-        let answer = self.client.call(doing, Method::DELETE, &path, None).await?;
-        if answer.status != StatusCode::NOT_FOUND {
-            answer.ok(doing)?;
-        }
+        request::persist(|| self.delete(id)).await?;
         self.lives().remove(id);
         Ok(())
     }

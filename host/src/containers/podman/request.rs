@@ -184,6 +184,20 @@ pub(super) async fn within<T>(
         .unwrap_or(Err(Error::TimedOut { doing, seconds: limit.as_secs() }))
 }
 
+/// Tries again what the engine refuses: for a moment after a container's end its own cleaning up is
+/// in the way.
+pub(super) async fn persist<F: Future<Output = Result<(), Error>>>(
+    work: impl Fn() -> F,
+) -> Result<(), Error> {
+    for _ in 1..limits::ENGINE_REMOVE_ATTEMPTS {
+        match work().await {
+            Err(Error::Refused { .. }) => tokio::time::sleep(limits::ENGINE_REMOVE_INTERVAL).await,
+            end => return end,
+        }
+    }
+    work().await
+}
+
 /// `?a=b&c=d`, encoded.
 pub(super) fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut encoded = form_urlencoded::Serializer::new("?".to_owned());
