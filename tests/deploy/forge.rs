@@ -8,14 +8,14 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 /// One tar entry, whatever its name: header, data, padding.
-pub fn entry(kind: u8, name: &[u8], link: &[u8], data: &[u8]) -> Vec<u8> {
+pub(crate) fn entry(kind: u8, name: &[u8], link: &[u8], data: &[u8]) -> Vec<u8> {
     let mut bytes = header(kind, name, link, data.len() as u64, 0o644);
     bytes.extend_from_slice(data);
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     bytes
 }
 
-pub fn header(kind: u8, name: &[u8], link: &[u8], size: u64, mode: u32) -> Vec<u8> {
+pub(crate) fn header(kind: u8, name: &[u8], link: &[u8], size: u64, mode: u32) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::new(kind));
     header.as_old_mut().name[..name.len()].copy_from_slice(name);
@@ -29,11 +29,11 @@ pub fn header(kind: u8, name: &[u8], link: &[u8], size: u64, mode: u32) -> Vec<u
     header.as_bytes().to_vec()
 }
 
-pub fn file(name: &str, text: &str) -> Vec<u8> {
+pub(crate) fn file(name: &str, text: &str) -> Vec<u8> {
     entry(b'0', name.as_bytes(), b"", text.as_bytes())
 }
 
-pub fn pax(records: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn pax(records: &[(&str, &str)]) -> Vec<u8> {
     let mut data = Vec::new();
     for (key, value) in records {
         let rest = format!(" {key}={value}\n");
@@ -46,24 +46,24 @@ pub fn pax(records: &[(&str, &str)]) -> Vec<u8> {
     data
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-pub fn tar(entries: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn tar(entries: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = entries.concat();
     bytes.extend_from_slice(&[0; 1024]);
     bytes
 }
 
-pub fn tar_gz(entries: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn tar_gz(entries: &[Vec<u8>]) -> Vec<u8> {
     gzip(&tar(entries))
 }
 
 /// A zip of files; a name with a slash at its end is a directory, a mode of a link makes one.
-pub fn zip(files: &[(&str, u32, &str)]) -> Vec<u8> {
+pub(crate) fn zip(files: &[(&str, u32, &str)]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, mode, text) in files {
         let options = SimpleFileOptions::default().unix_permissions(*mode);
@@ -80,7 +80,7 @@ pub fn zip(files: &[(&str, u32, &str)]) -> Vec<u8> {
 }
 
 /// All places of `from` overwritten.
-pub fn patched(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
+pub(crate) fn patched(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let places: Vec<_> = (0..=bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
     assert!(!places.is_empty());
@@ -102,16 +102,16 @@ fn overwrite(mut bytes: Vec<u8>, magic: &[u8], nth: usize, offset: usize, value:
 }
 
 /// Overwrites a field of the nth local header.
-pub fn in_local(bytes: Vec<u8>, nth: usize, offset: usize, value: &[u8]) -> Vec<u8> {
+pub(crate) fn in_local(bytes: Vec<u8>, nth: usize, offset: usize, value: &[u8]) -> Vec<u8> {
     overwrite(bytes, LOCAL, nth, offset, value)
 }
 
 /// Overwrites a field of the directory's nth entry.
-pub fn in_central(bytes: Vec<u8>, nth: usize, offset: usize, value: &[u8]) -> Vec<u8> {
+pub(crate) fn in_central(bytes: Vec<u8>, nth: usize, offset: usize, value: &[u8]) -> Vec<u8> {
     overwrite(bytes, CENTRAL, nth, offset, value)
 }
 
 /// Overwrites a field of the directory's end.
-pub fn in_end(bytes: Vec<u8>, offset: usize, value: &[u8]) -> Vec<u8> {
+pub(crate) fn in_end(bytes: Vec<u8>, offset: usize, value: &[u8]) -> Vec<u8> {
     overwrite(bytes, END, 0, offset, value)
 }

@@ -7,30 +7,30 @@ use bytes::Bytes;
 use dunnage::deploy::{self, Request};
 use futures_util::{Stream, stream};
 
-pub const CONTENT_TYPE: &str = "multipart/form-data; boundary=XbX";
+pub(crate) const CONTENT_TYPE: &str = "multipart/form-data; boundary=XbX";
 
 /// A directory for uploads, which must be empty whenever nothing was received.
-pub struct Uploads(tempfile::TempDir);
+pub(crate) struct Uploads(tempfile::TempDir);
 
 impl Uploads {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::Builder::new().prefix("dn-uploads-").tempdir().unwrap())
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub async fn receive(&self, body: Vec<u8>) -> Result<Request, deploy::Error> {
+    pub(crate) async fn receive(&self, body: Vec<u8>) -> Result<Request, deploy::Error> {
         deploy::upload::receive(CONTENT_TYPE, chunked(body, 1000), self.path()).await
     }
 
-    pub async fn receive_archive(&self, archive: &[u8]) -> Result<Request, deploy::Error> {
+    pub(crate) async fn receive_archive(&self, archive: &[u8]) -> Result<Request, deploy::Error> {
         self.receive(body(&[("name", b"hello"), ("archive", archive)])).await
     }
 
     /// Receives what must be refused, and that nothing is left of it.
-    pub async fn refused(&self, body: Vec<u8>) -> deploy::upload::Error {
+    pub(crate) async fn refused(&self, body: Vec<u8>) -> deploy::upload::Error {
         let result = self.receive(body).await;
         self.assert_empty();
         match result {
@@ -40,18 +40,18 @@ impl Uploads {
         }
     }
 
-    pub async fn refused_archive(&self, archive: &[u8]) -> deploy::upload::Error {
+    pub(crate) async fn refused_archive(&self, archive: &[u8]) -> deploy::upload::Error {
         self.refused(body(&[("name", b"hello"), ("archive", archive)])).await
     }
 
     #[track_caller]
-    pub fn assert_empty(&self) {
+    pub(crate) fn assert_empty(&self) {
         let left: Vec<_> = std::fs::read_dir(self.path()).unwrap().map(|e| e.unwrap().path()).collect();
         assert!(left.is_empty(), "{left:?}");
     }
 
     /// Work that was dropped ends soon, not at once.
-    pub async fn assert_empty_soon(&self) {
+    pub(crate) async fn assert_empty_soon(&self) {
         let until = Instant::now() + Duration::from_secs(20);
         while std::fs::read_dir(self.path()).unwrap().next().is_some() && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -60,7 +60,7 @@ impl Uploads {
     }
 }
 
-pub fn body(fields: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn body(fields: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in fields {
         let head = format!("--XbX\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
@@ -72,7 +72,10 @@ pub fn body(fields: &[(&str, &[u8])]) -> Vec<u8> {
     body
 }
 
-pub fn chunked(body: Vec<u8>, size: usize) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+pub(crate) fn chunked(
+    body: Vec<u8>,
+    size: usize,
+) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
     let chunks: Vec<_> = body.chunks(size).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
     stream::iter(chunks)
 }

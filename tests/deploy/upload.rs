@@ -13,6 +13,8 @@ use serde_json::json;
 use super::forge::{file, tar_gz};
 use super::form::{CONTENT_TYPE, Uploads, body, chunked};
 
+type Field<'a> = (&'a str, &'a [u8]);
+
 fn archive() -> Vec<u8> {
     tar_gz(&[file("main.py", "print(1)")])
 }
@@ -42,9 +44,9 @@ async fn fields_come_in_any_order() {
 #[tokio::test]
 async fn wrong_fields_are_told_apart() {
     let archive = archive();
-    let (name, file): ((&str, &[u8]), (&str, &[u8])) = (("name", b"hello"), ("archive", &archive));
+    let (name, file): (Field<'_>, Field<'_>) = (("name", b"hello"), ("archive", &archive));
     let long = [b'a'; 70_000];
-    let cases: Vec<(Vec<(&str, &[u8])>, &str)> = vec![
+    let cases: Vec<(Vec<Field<'_>>, &str)> = vec![
         (vec![file], "field-missing"),
         (vec![name], "field-missing"),
         (vec![], "field-missing"),
