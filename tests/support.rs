@@ -22,7 +22,7 @@ pub(crate) enum Backing {
 }
 
 impl Backing {
-    pub const ALL: [Backing; 2] = [Backing::SqliteLocal, Backing::PostgresS3];
+    pub(crate) const ALL: [Backing; 2] = [Backing::SqliteLocal, Backing::PostgresS3];
 }
 
 pub(crate) struct Host {
