@@ -85,6 +85,9 @@ pub const BUILD_MEMORY_BYTES: u64 = 1024 * MIB as u64;
 pub const BUILD_LOG_BYTES_MAX: usize = 256 * KIB;
 pub const BUILD_LOG_LINE_BYTES_MAX: usize = 4 * KIB;
 pub const BUILD_LOG_CHANNEL_LINES: usize = 256;
+/// How often images are listed anew when one goes away meanwhile.
+pub const IMAGE_LIST_ATTEMPTS: u32 = 10;
+pub const IMAGE_LIST_RETRY_DELAY: Duration = Duration::from_millis(100);
 pub const BUILDS_CONCURRENT_MAX: usize = 2;
 /// Lines of a build's or function's output that a problem shows.
 pub const PROBLEM_LOG_LINES: usize = 40;

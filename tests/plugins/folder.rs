@@ -10,55 +10,55 @@ use dunnage::plugins::{
 };
 use uuid::Uuid;
 
-pub struct Folder {
-    pub dir: tempfile::TempDir,
-    pub metrics: Arc<Metrics>,
+pub(super) struct Folder {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) metrics: Arc<Metrics>,
     manifest: String,
 }
 
 impl Folder {
-    pub fn new() -> Folder {
+    pub(super) fn new() -> Folder {
         let metrics = Arc::new(Metrics::new().unwrap());
         Folder { dir: tempfile::tempdir().unwrap(), metrics, manifest: String::new() }
     }
 
     /// Adds a plugin; `rest` is more of its entry.
-    pub fn with(mut self, name: &str, component: &[u8], rest: &str) -> Folder {
+    pub(super) fn with(mut self, name: &str, component: &[u8], rest: &str) -> Folder {
         self.write(&format!("{name}.wasm"), component);
         self.manifest += &format!("[[plugin]]\nname = '{name}'\nfile = '{name}.wasm'\n{rest}\n");
         self
     }
 
-    pub fn write(&self, name: &str, bytes: &[u8]) {
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.dir.path().join(name), bytes).unwrap();
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.dir.path().join("plugins.toml")
     }
 
-    pub async fn load(&self) -> Result<Plugins, LoadError> {
+    pub(super) async fn load(&self) -> Result<Plugins, LoadError> {
         self.write("plugins.toml", self.manifest.as_bytes());
         Plugins::load(Some(&self.path()), self.metrics.clone()).await
     }
 
     /// A sample of the metrics; 0 when it was never counted.
-    pub fn metric(&self, sample: &str) -> f64 {
+    pub(super) fn metric(&self, sample: &str) -> f64 {
         let text = String::from_utf8(self.metrics.encode().unwrap()).unwrap();
         text.lines().find_map(|line| line.strip_prefix(sample)?.trim().parse().ok()).unwrap_or(0.0)
     }
 
-    pub fn calls(&self, plugin: &str, point: &str, outcome: &str) -> f64 {
+    pub(super) fn calls(&self, plugin: &str, point: &str, outcome: &str) -> f64 {
         let labels = format!("outcome=\"{outcome}\",plugin=\"{plugin}\",point=\"{point}\"");
         self.metric(&format!("dunnage_plugin_calls_total{{{labels}}}"))
     }
 }
 
-pub fn call() -> Call {
+pub(super) fn call() -> Call {
     Call { id: Uuid::now_v7(), at: 1_700_000_000_000, attributes: Vec::new() }
 }
 
-pub fn function() -> FunctionRef {
+pub(super) fn function() -> FunctionRef {
     FunctionRef {
         id: Uuid::nil(),
         name: "hello".parse().unwrap(),
@@ -68,13 +68,14 @@ pub fn function() -> FunctionRef {
     }
 }
 
-pub const LIMITS: Limits = Limits { memory_mib: 128, cpu_millis: 1000, timeout_ms: 30_000, concurrency: 10 };
+pub(super) const LIMITS: Limits =
+    Limits { memory_mib: 128, cpu_millis: 1000, timeout_ms: 30_000, concurrency: 10 };
 
-pub fn principal() -> Principal {
+pub(super) fn principal() -> Principal {
     Principal { id: "ci".to_owned(), scopes: vec![Scope::Deploy, Scope::Invoke] }
 }
 
-pub fn invocation() -> Invocation {
+pub(super) fn invocation() -> Invocation {
     Invocation {
         function: function(),
         limits: LIMITS,
@@ -86,7 +87,7 @@ pub fn invocation() -> Invocation {
     }
 }
 
-pub fn deployment() -> Deployment {
+pub(super) fn deployment() -> Deployment {
     Deployment {
         function: function(),
         limits: LIMITS,
@@ -98,13 +99,13 @@ pub fn deployment() -> Deployment {
     }
 }
 
-pub fn source(language: &str) -> Source {
+pub(super) fn source(language: &str) -> Source {
     let mut function = function();
     function.language = language.to_owned();
     Source { function, language_version: None, entrypoint: None, files: Vec::new() }
 }
 
-pub fn response(body: &[u8]) -> FunctionResponse {
+pub(super) fn response(body: &[u8]) -> FunctionResponse {
     let headers = [("content-type", "text/plain"), ("server", "x"), ("set-cookie", "a=1")];
     FunctionResponse {
         status: 200,
@@ -113,16 +114,16 @@ pub fn response(body: &[u8]) -> FunctionResponse {
     }
 }
 
-pub async fn review_invoke(plugins: &Plugins) -> Result<Admitted, ReviewError> {
+pub(super) async fn review_invoke(plugins: &Plugins) -> Result<Admitted, ReviewError> {
     plugins.review_invoke(&call(), Some(&principal()), &invocation()).await
 }
 
-pub async fn review_deploy(plugins: &Plugins) -> Result<Admitted, ReviewError> {
+pub(super) async fn review_deploy(plugins: &Plugins) -> Result<Admitted, ReviewError> {
     plugins.review_deploy(&call(), &principal(), &deployment()).await
 }
 
 #[track_caller]
-pub fn failure(result: Result<Admitted, ReviewError>) -> Failure {
+pub(super) fn failure(result: Result<Admitted, ReviewError>) -> Failure {
     match result {
         Err(ReviewError::Failed(failure)) => failure,
         other => panic!("no failure but {other:?}"),
@@ -130,13 +131,13 @@ pub fn failure(result: Result<Admitted, ReviewError>) -> Failure {
 }
 
 #[track_caller]
-pub fn denied(result: Result<Admitted, ReviewError>) -> Denied {
+pub(super) fn denied(result: Result<Admitted, ReviewError>) -> Denied {
     match result {
         Err(ReviewError::Denied(denied)) => denied,
         other => panic!("no denial but {other:?}"),
     }
 }
 
-pub fn rules(findings: &[Finding]) -> Vec<&str> {
+pub(super) fn rules(findings: &[Finding]) -> Vec<&str> {
     findings.iter().map(|finding| finding.rule.as_str()).collect()
 }

@@ -9,27 +9,27 @@ use wit_parser::Resolve;
 
 use crate::support::root;
 
-pub const REVIEW_DEPLOY: &str = "dunnage:admission/on-deploy@0.1.0#review";
-pub const REVIEW_INVOKE: &str = "dunnage:admission/on-invoke@0.1.0#review";
-pub const PROCESS: &str = "dunnage:response/post-process@0.1.0#process";
-pub const LANGUAGES: &str = "dunnage:build/dockerfile@0.1.0#languages";
-pub const GENERATE: &str = "dunnage:build/dockerfile@0.1.0#generate";
-pub const DESCRIBE: &str = "dunnage:plugin/guest@0.1.0#describe";
-pub const CHECK_SETTINGS: &str = "dunnage:plugin/guest@0.1.0#check-settings";
+pub(super) const REVIEW_DEPLOY: &str = "dunnage:admission/on-deploy@0.1.0#review";
+pub(super) const REVIEW_INVOKE: &str = "dunnage:admission/on-invoke@0.1.0#review";
+pub(super) const PROCESS: &str = "dunnage:response/post-process@0.1.0#process";
+pub(super) const LANGUAGES: &str = "dunnage:build/dockerfile@0.1.0#languages";
+pub(super) const GENERATE: &str = "dunnage:build/dockerfile@0.1.0#generate";
+pub(super) const DESCRIBE: &str = "dunnage:plugin/guest@0.1.0#describe";
+pub(super) const CHECK_SETTINGS: &str = "dunnage:plugin/guest@0.1.0#check-settings";
 
 /// Begins after what guests use as scratch.
 const DATA_START: u32 = 1024;
-const HEAP_START: u32 = 4 * 65536;
+const HEAP_START: u32 = 12 * 65536;
 
 /// What stands in a guest's memory from the start.
 #[derive(Default)]
-pub struct Data {
+pub(super) struct Data {
     bytes: Vec<u8>,
 }
 
 impl Data {
     /// Pointer and length, as a string or a list of bytes has them.
-    pub fn bytes(&mut self, bytes: &[u8]) -> [u32; 2] {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> [u32; 2] {
         let at = self.end();
         self.bytes.extend_from_slice(bytes);
         while !self.bytes.len().is_multiple_of(8) {
@@ -38,41 +38,41 @@ impl Data {
         [at, u32::try_from(bytes.len()).unwrap()]
     }
 
-    pub fn text(&mut self, text: &str) -> [u32; 2] {
+    pub(super) fn text(&mut self, text: &str) -> [u32; 2] {
         self.bytes(text.as_bytes())
     }
 
     /// The place of these words.
-    pub fn words(&mut self, words: &[u32]) -> u32 {
+    pub(super) fn words(&mut self, words: &[u32]) -> u32 {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.bytes(&bytes)[0]
     }
 
     /// Pointer and length of a list whose items are words already.
-    pub fn list(&mut self, items: &[Vec<u32>]) -> [u32; 2] {
+    pub(super) fn list(&mut self, items: &[Vec<u32>]) -> [u32; 2] {
         let words = items.concat();
         [self.words(&words), u32::try_from(items.len()).unwrap()]
     }
 
-    pub fn texts(&mut self, texts: &[&str]) -> [u32; 2] {
+    pub(super) fn texts(&mut self, texts: &[&str]) -> [u32; 2] {
         let items: Vec<Vec<u32>> = texts.iter().map(|text| self.text(text).to_vec()).collect();
         self.list(&items)
     }
 
-    pub fn pairs(&mut self, pairs: &[(&str, &str)]) -> [u32; 2] {
+    pub(super) fn pairs(&mut self, pairs: &[(&str, &str)]) -> [u32; 2] {
         let items: Vec<Vec<u32>> =
             pairs.iter().map(|(name, value)| [self.text(name), self.text(value)].concat()).collect();
         self.list(&items)
     }
 
     /// A finding without path and hint.
-    pub fn finding(&mut self, rule: &str, message: &str) -> Vec<u32> {
+    pub(super) fn finding(&mut self, rule: &str, message: &str) -> Vec<u32> {
         let mut words = [self.text(rule), self.text(message)].concat();
         words.extend([0; 6]);
         words
     }
 
-    pub fn description(&mut self, version: &str, schema: Option<&str>) -> u32 {
+    pub(super) fn description(&mut self, version: &str, schema: Option<&str>) -> u32 {
         let mut words = [self.text("test"), self.text(version), self.text("A guest of the tests.")].concat();
         words.push(u32::from(schema.is_some()));
         words.extend(self.text(schema.unwrap_or_default()));
@@ -80,18 +80,23 @@ impl Data {
         self.words(&words)
     }
 
-    pub fn deny(&mut self, findings: &[(&str, &str)]) -> u32 {
+    pub(super) fn deny(&mut self, findings: &[(&str, &str)]) -> u32 {
         let items: Vec<Vec<u32>> = findings.iter().map(|(rule, text)| self.finding(rule, text)).collect();
         let [at, count] = self.list(&items);
         self.words(&[0, 1, at, count])
     }
 
-    pub fn abstain(&mut self) -> u32 {
+    pub(super) fn abstain(&mut self) -> u32 {
         self.words(&[0, 2, 0, 0])
     }
 
     /// `memory-mib` and `timeout-ms`, where set.
-    pub fn allow(&mut self, warnings: &[(&str, &str)], memory: Option<u32>, timeout: Option<u32>) -> u32 {
+    pub(super) fn allow(
+        &mut self,
+        warnings: &[(&str, &str)],
+        memory: Option<u32>,
+        timeout: Option<u32>,
+    ) -> u32 {
         let items: Vec<Vec<u32>> = warnings.iter().map(|(rule, text)| self.finding(rule, text)).collect();
         let mut words = vec![0, 0];
         words.extend(self.list(&items));
@@ -102,7 +107,7 @@ impl Data {
         self.words(&words)
     }
 
-    pub fn edit(&mut self, edit: &Edit) -> u32 {
+    pub(super) fn edit(&mut self, edit: &Edit) -> u32 {
         let mut words = vec![0, 1, edit.status.map_or(0, |status| 1 | u32::from(status) << 16)];
         words.extend(self.texts(edit.remove));
         words.extend(self.pairs(edit.set));
@@ -117,16 +122,16 @@ impl Data {
 }
 
 #[derive(Default)]
-pub struct Edit {
-    pub status: Option<u16>,
-    pub remove: &'static [&'static str],
-    pub set: &'static [(&'static str, &'static str)],
-    pub body: Option<&'static [u8]>,
+pub(super) struct Edit {
+    pub(super) status: Option<u16>,
+    pub(super) remove: &'static [&'static str],
+    pub(super) set: &'static [(&'static str, &'static str)],
+    pub(super) body: Option<&'static [u8]>,
 }
 
 /// A guest under construction. `describe` and `check-settings` are good unless replaced.
-pub struct Guest {
-    pub data: Data,
+pub(super) struct Guest {
+    pub(super) data: Data,
     world: &'static str,
     functions: Vec<(String, String)>,
     more: String,
@@ -134,49 +139,49 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub fn new(world: &'static str) -> Guest {
+    pub(super) fn new(world: &'static str) -> Guest {
         let mut data = Data::default();
         let description = data.description("1.2.3", None);
         let accepted = data.words(&[0, 0, 0]);
-        let guest = Guest { data, world, functions: Vec::new(), more: String::new(), memory: "8" };
+        let guest = Guest { data, world, functions: Vec::new(), more: String::new(), memory: "32" };
         guest
             .function(DESCRIBE, &format!("(result i32) (i32.const {description})"))
             .function(CHECK_SETTINGS, &format!("(param i32 i32) (result i32) (i32.const {accepted})"))
     }
 
     /// A policy at calls whose review is this code; its parameters are in memory at local 0.
-    pub fn on_invoke(code: &str) -> Guest {
+    pub(super) fn on_invoke(code: &str) -> Guest {
         Guest::new("invoke-policy").function(REVIEW_INVOKE, &format!("(param i32) (result i32) {code}"))
     }
 
     /// An export's signature and code, in place of one of that name before.
-    pub fn function(mut self, name: &str, code: &str) -> Guest {
+    pub(super) fn function(mut self, name: &str, code: &str) -> Guest {
         self.functions.retain(|(other, _)| other != name);
         self.functions.push((name.to_owned(), code.to_owned()));
         self
     }
 
-    pub fn answers(self, name: &str, at: u32) -> Guest {
+    pub(super) fn answers(self, name: &str, at: u32) -> Guest {
         let parameters = if name == LANGUAGES { "(param i32 i32)" } else { "(param i32)" };
         self.function(name, &format!("{parameters} (result i32) (i32.const {at})"))
     }
 
     /// Fields of the module besides.
-    pub fn with(mut self, more: &str) -> Guest {
+    pub(super) fn with(mut self, more: &str) -> Guest {
         self.more.push_str(more);
         self
     }
 
-    pub fn memory(mut self, pages: &'static str) -> Guest {
+    pub(super) fn memory(mut self, pages: &'static str) -> Guest {
         self.memory = pages;
         self
     }
 
-    pub fn build(&self) -> Vec<u8> {
+    pub(super) fn build(&self) -> Vec<u8> {
         self.build_against(&root().join("wit"))
     }
 
-    pub fn build_against(&self, wit: &Path) -> Vec<u8> {
+    pub(super) fn build_against(&self, wit: &Path) -> Vec<u8> {
         let mut module = self.module();
         let mut resolve = Resolve::default();
         let (package, _) = resolve.push_dir(wit).unwrap();
@@ -185,7 +190,7 @@ impl Guest {
         ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
     }
 
-    pub fn module(&self) -> Vec<u8> {
+    pub(super) fn module(&self) -> Vec<u8> {
         let functions: String = self
             .functions
             .iter()

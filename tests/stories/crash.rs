@@ -8,20 +8,24 @@ use super::deploy::{Operator, left_containers, left_images};
 use super::{deploy_python, result_of, says};
 use crate::support::{Backing, Host, archive};
 
-const SLOW_BUILD: &str = "FROM localhost/dunnage/python:latest\nCOPY src/ /app/\nRUN sleep 4\n";
+/// Takes longer than any kill waits; a text of its own each time, so that no layer is known.
+fn slow_build(n: u64) -> String {
+    format!("FROM localhost/dunnage/python:latest\nCOPY src/ /app/\nRUN sleep 8; : {n}\n")
+}
 
 async fn killed_in_a_deploy(backing: Backing) {
     let operator = Operator::new();
     let mut host = Host::start_with(backing, &[("DUNNAGE_PLUGINS", &operator.manifest())]).await;
     deploy_python(&host, "old", &says("old"), Value::Null).await;
     let images = left_images(&host);
-    operator.template(SLOW_BUILD);
     for (name, after) in [("brand-new", 1500), ("old", 1500), ("old", 3500)] {
+        operator.template(&slow_build(after + name.len() as u64));
         let request = host.deploy_request(name, archive::of(&[("main.py", &says("new"))]), Value::Null);
         let deploy = tokio::spawn(request.send());
         tokio::time::sleep(Duration::from_millis(after)).await;
         host.kill();
-        assert!(deploy.await.unwrap().is_err(), "nobody was told of a success");
+        let told = deploy.await.unwrap();
+        assert!(told.is_err(), "nobody was told of a success: {}", told.unwrap().text().await.unwrap());
         host.launch();
         let list = host.get("/api/functions").await.expect(200);
         let names: Vec<_> = list.as_array().unwrap().iter().map(|f| f["name"].clone()).collect();

@@ -23,7 +23,10 @@ async fn own_answers(backing: Backing) {
             result[2].as_str().unwrap().to_owned()
         }
     };
-    let mut ids = futures_util::future::join_all((0..40).map(call)).await;
+    let mut ids = Vec::new();
+    for round in 0..4 {
+        ids.extend(futures_util::future::join_all((round * 10..round * 10 + 10).map(call)).await);
+    }
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 40, "every call has an id of its own");

@@ -112,8 +112,10 @@ fn parameters(build: &Build, cgroup: &Path) -> String {
         ("memswap", &memory),
         ("cgroupparent", cgroup.to_str().expect("made from a UUID and digits")),
         ("pullpolicy", "missing"),
-        ("layers", "true"),
-        ("nocache", "false"),
+        // One layer, and no look at other builds' layers: Podman's cache breaks a build when an image
+        // is removed meanwhile, and a step of one function could be taken for another's.
+        ("layers", "false"),
+        ("nocache", "true"),
         ("rm", "true"),
         ("forcerm", "true"),
         ("httpproxy", "false"),

@@ -13,6 +13,7 @@ use crate::containers::{ContainerId, Engine, Error, Image};
 use crate::limits;
 
 const NOT_FOUND: u16 = 404;
+const SERVER_ERROR: u16 = 500;
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
 pub(super) struct Api {
@@ -45,8 +46,19 @@ impl Api {
         let filter = ImageListFilter::LabelKeyVal(label.to_owned(), value.to_owned());
         let opts = ImageListOpts::builder().filter([filter]).build();
         let images = self.api.images();
-        let summaries = self.call("listing images", images.list(&opts)).await?;
-        summaries.into_iter().map(listed).collect()
+        let mut attempt = 1;
+        loop {
+            match self.call("listing images", images.list(&opts)).await {
+                // Podman's list fails as a whole where an image is removed while it reads them.
+                Err(Error::Refused { status: SERVER_ERROR, message, .. })
+                    if message.contains("image not known") && attempt < limits::IMAGE_LIST_ATTEMPTS =>
+                {
+                    attempt += 1;
+                    tokio::time::sleep(limits::IMAGE_LIST_RETRY_DELAY).await;
+                }
+                summaries => return summaries?.into_iter().map(listed).collect(),
+            }
+        }
     }
 
     pub(super) async fn remove_image(&self, reference: &str) -> Result<(), Error> {
