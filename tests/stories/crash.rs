@@ -16,6 +16,7 @@ fn slow_build(n: u64) -> String {
 async fn killed_in_a_deploy(backing: Backing) {
     let operator = Operator::new();
     let mut host = Host::start_with(backing, &[("DUNNAGE_PLUGINS", &operator.manifest())]).await;
+    host.expect_log("A build of an earlier run is ended");
     deploy_python(&host, "old", &says("old"), Value::Null).await;
     let images = left_images(&host);
     for (name, after) in [("brand-new", 1500), ("old", 1500), ("old", 3500)] {
