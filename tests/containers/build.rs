@@ -184,6 +184,10 @@ async fn a_run_step_has_a_network_only_when_allowed() {
     let dockerfile = format!("FROM {SHELL_IMAGE}\nRUN ls /sys/class/net | tr '\\n' ' '; exit 1\n");
     let (_, log) = built(&engine.podman, engine.build(&tag(&engine), &dockerfile, &[])).await;
     assert!(log.iter().any(|line| line.trim() == "lo"), "{log:?}");
+    let mut allowed = engine.build(&tag(&engine), &dockerfile, &[]);
+    allowed.network = true;
+    let (_, log) = built(&engine.podman, allowed).await;
+    assert!(log.iter().any(|line| line.trim() == "eth0 lo"), "a network of its own: {log:?}");
     remove_images(&engine).await;
 }
 

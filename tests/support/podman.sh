@@ -1,6 +1,7 @@
 # A sourced library: packages of the distribution, and a Podman that enforces limits here.
 
-DUNNAGE_PODMAN_PACKAGES=(podman runc crun conmon uidmap slirp4netns fuse-overlayfs netavark aardvark-dns catatonit)
+# iptables is for netavark: without it a build with a network has none.
+DUNNAGE_PODMAN_PACKAGES=(podman runc crun conmon uidmap slirp4netns fuse-overlayfs netavark aardvark-dns catatonit iptables)
 DUNNAGE_CONTAINERS_CONF=${XDG_CACHE_HOME:-$HOME/.cache}/dunnage/containers.conf
 
 # apt_install <package>...: installs those that are missing, by sudo when not root.
