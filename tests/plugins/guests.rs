@@ -134,6 +134,7 @@ pub(super) struct Guest {
     pub(super) data: Data,
     world: &'static str,
     functions: Vec<(String, String)>,
+    imports: &'static str,
     more: String,
     memory: &'static str,
 }
@@ -143,7 +144,8 @@ impl Guest {
         let mut data = Data::default();
         let description = data.description("1.2.3", None);
         let accepted = data.words(&[0, 0, 0]);
-        let guest = Guest { data, world, functions: Vec::new(), more: String::new(), memory: "32" };
+        let (functions, more) = (Vec::new(), String::new());
+        let guest = Guest { data, world, functions, imports: "", more, memory: "32" };
         guest
             .function(DESCRIBE, &format!("(result i32) (i32.const {description})"))
             .function(CHECK_SETTINGS, &format!("(param i32 i32) (result i32) (i32.const {accepted})"))
@@ -169,6 +171,11 @@ impl Guest {
     /// Fields of the module besides.
     pub(super) fn with(mut self, more: &str) -> Guest {
         self.more.push_str(more);
+        self
+    }
+
+    pub(super) fn imports(mut self, imports: &'static str) -> Guest {
+        self.imports = imports;
         self
     }
 
@@ -203,6 +210,7 @@ impl Guest {
         let text = format!(
             r#"(module
                 (import "dunnage:plugin/log@0.1.0" "log" (func $log (param i32 i32 i32)))
+                {imports}
                 (memory (export "memory") {memory})
                 (global $heap (mut i32) (i32.const {HEAP_START}))
                 (data (i32.const {DATA_START}) "{data}")
@@ -212,9 +220,58 @@ impl Guest {
                     (global.set $heap (i32.add (global.get $heap) (local.get 3))))
                 {functions}
                 {more})"#,
+            imports = self.imports,
             memory = self.memory,
             more = self.more,
         );
         wat::parse_str(text).unwrap()
     }
+}
+
+/// `wit/` with one text replaced by another in every file.
+pub(super) fn altered_wit(from: &str, to: &str) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let mut folders = vec![root().join("wit")];
+    while let Some(folder) = folders.pop() {
+        let target = copy.path().join(folder.strip_prefix(root().join("wit")).unwrap());
+        std::fs::create_dir_all(&target).unwrap();
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else {
+                let text = std::fs::read_to_string(entry.path()).unwrap().replace(from, to);
+                std::fs::write(target.join(entry.file_name()), text).unwrap();
+            }
+        }
+    }
+    copy
+}
+
+/// A policy at calls that waits for a minute on a clock of WASI, using no CPU at all.
+pub(super) fn sleeper() -> Vec<u8> {
+    let clock = "import wasi:clocks/monotonic-clock@0.2.0;";
+    let wit = altered_wit("world base {", &format!("world base {{ {clock}"));
+    let packages = [
+        ("io", "package wasi:io@0.2.0; interface poll { resource pollable { block: func(); } }"),
+        (
+            "clocks",
+            "package wasi:clocks@0.2.0; interface monotonic-clock {
+                use wasi:io/poll@0.2.0.{pollable};
+                subscribe-duration: func(when: u64) -> pollable;
+            }",
+        ),
+    ];
+    for (name, text) in packages {
+        let folder = wit.path().join("deps").join(name);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("package.wit"), text).unwrap();
+    }
+    let sleep = "(call $block (call $subscribe (i64.const 60000000000))) unreachable";
+    Guest::on_invoke(sleep)
+        .imports(
+            r#"(import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
+            (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration"
+                (func $subscribe (param i64) (result i32)))"#,
+        )
+        .build_against(wit.path())
 }

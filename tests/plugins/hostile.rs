@@ -7,7 +7,7 @@ use dunnage::limits;
 use dunnage::plugins::Failure;
 
 use super::folder::{Folder, failure, review_deploy, review_invoke};
-use super::guests::{Guest, REVIEW_DEPLOY};
+use super::guests::{Guest, REVIEW_DEPLOY, sleeper};
 
 const LIMITS: &str = "limits = { cpu-ms = 50, wall-ms = 900, memory-mib = 16 }";
 
@@ -157,11 +157,18 @@ async fn a_call_whose_caller_goes_away_leaves_nothing_behind() {
     review_deploy(&plugins).await.unwrap();
 }
 
-/// The pool's places are all held by loops; those who wait longest for one are told so.
+/// No instruction is run meanwhile, so that only the clock on the wall can end it.
+#[tokio::test]
+async fn a_sleep_is_cut_by_its_time() {
+    let folder = Folder::new().with("hostile", &sleeper(), "limits = { wall-ms = 100 }");
+    let failure = failure(review_invoke(&folder.load().await.unwrap()).await);
+    assert_failed(&failure, "timeout", "more than 100 ms");
+}
+
+/// The pool's places are all held by guests that sleep; those who wait for one in vain are told so.
 #[tokio::test]
 async fn a_full_pool_is_busy_and_then_free() {
-    let guest = Guest::on_invoke("(loop $again (br $again)) unreachable");
-    let folder = Folder::new().with("hostile", &guest.build(), "").with("good", &neighbour(), "");
+    let folder = Folder::new().with("hostile", &sleeper(), "").with("good", &neighbour(), "");
     let plugins = folder.load().await.unwrap();
     let calls = limits::PLUGIN_INSTANCES_MAX as usize + 3;
     let all = futures_util::future::join_all((0..calls).map(|_| review_invoke(&plugins))).await;

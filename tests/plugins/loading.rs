@@ -3,8 +3,7 @@
 use dunnage::plugins::{LoadError, Plugins};
 
 use super::folder::Folder;
-use super::guests::{CHECK_SETTINGS, DESCRIBE, GENERATE, Guest, LANGUAGES, REVIEW_INVOKE};
-use crate::support::root;
+use super::guests::{CHECK_SETTINGS, DESCRIBE, GENERATE, Guest, LANGUAGES, REVIEW_INVOKE, altered_wit};
 
 /// A policy at calls that abstains.
 fn policy() -> Guest {
@@ -89,25 +88,6 @@ async fn components_without_what_is_asked() {
     assert_refused(&refused(&empty).await, "no-extension-point", "dunnage:admission/on-deploy");
     let base = Guest::new("base").build();
     assert_refused(&refused(&base).await, "no-extension-point", "dunnage:response/post-process");
-}
-
-/// `wit/` with one text replaced by another in every file.
-fn altered_wit(from: &str, to: &str) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    let mut folders = vec![root().join("wit")];
-    while let Some(folder) = folders.pop() {
-        let target = copy.path().join(folder.strip_prefix(root().join("wit")).unwrap());
-        std::fs::create_dir_all(&target).unwrap();
-        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            if entry.path().is_dir() {
-                folders.push(entry.path());
-            } else {
-                let text = std::fs::read_to_string(entry.path()).unwrap().replace(from, to);
-                std::fs::write(target.join(entry.file_name()), text).unwrap();
-            }
-        }
-    }
-    copy
 }
 
 #[tokio::test]
