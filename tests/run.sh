@@ -24,7 +24,8 @@ cleanup() {
 trap cleanup EXIT
 
 start_podman_service() {
-  podman --log-level=error system service --time=0 "unix://$WORK/podman.sock" &
+  # conmon leaves a file named oom in the service's directory.
+  (cd "$WORK" && exec podman --log-level=error system service --time=0 "unix://$WORK/podman.sock") &
   PODMAN_PID=$!
   local tries
   for tries in $(seq 100); do
